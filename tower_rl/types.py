@@ -1,0 +1,149 @@
+"""The values that flow through a run, in the order in which they are made.
+
+    Prompt --generate--> Group --verify--> ScoredGroup --advantage, assemble--> Batch --update--> StepResult
+
+Every value is frozen; each step adds a value and changes none. Glossary of shapes:
+
+    G  rollouts of one prompt          T  response tokens of one rollout (ragged; padded to the longest in a micro-batch)
+    B  rollouts in one micro-batch     N  packed tokens of one micro-batch       M  response tokens of one micro-batch
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from verifiers.types import Verdict
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+class StopReason(StrEnum):
+    """Why a rollout ended."""
+
+    STOP = "stop"
+    """The model emitted a stop token, which is the last of the rollout's tokens."""
+    LENGTH = "length"
+    """The token limit cut the rollout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One candidate of the prompt stream: rendered and tokenized once, scored by one named verifier."""
+
+    id: str
+    """Stable name of the row, e.g. `django/de/admin/17`; the same row has the same id in every epoch."""
+    messages: tuple[Mapping[str, str], ...]
+    """Chat messages, each with `role` and `content`."""
+    token_ids: tuple[int, ...]
+    """The messages through the chat template, with the generation prompt."""
+    verifier: str
+    """The name of an entry of the configuration's `verifiers`."""
+    reference: Any
+    """What the verifier compares with; None where the rules alone decide."""
+    meta: Mapping[str, Any]
+    """JSON-like facts for the verifier (rules, languages, ...)."""
+    source: str
+    """The name of the entry of `data.sources` that it came from."""
+    cursor: int
+    """Position in the candidate stream, from 0: unique in a run, the same for the same seed."""
+    language_pair: str | None = None
+    """For example `en-de`; None for tasks that translate nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sampled response."""
+
+    token_ids: Ints
+    """[T] response tokens, the stop token included."""
+    logprobs: Floats
+    """[T] log-probability of each token under the sampling distribution (after temperature)."""
+    text: str
+    """The response without its stop token."""
+    stop_reason: StopReason
+    policy_versions: Ints
+    """[T] version of the weights that sampled each token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A prompt and its G rollouts."""
+
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """A group and one verdict for each of its rollouts."""
+
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Rollouts packed for one forward pass; a prompt shared by several rollouts stands in it once.
+
+    A token sees the earlier tokens of its document that belong to the shared prompt (branch 0) or to its own branch.
+    """
+
+    token_ids: Ints
+    """[N]"""
+    position_ids: Ints
+    """[N] positions restart with each document, and after the prompt with each branch."""
+    documents: Ints
+    """[N] which document a token belongs to; -1 is padding, which sees only itself."""
+    branches: Ints
+    """[N] 0 for the shared prompt, k for its k-th response."""
+    predictors: Ints
+    """[M] index into N of the token whose hidden state predicts the response token."""
+    targets: Ints
+    """[M] the response tokens."""
+    rows: Ints
+    """[M] the rollout (0..B-1) of each response token."""
+    columns: Ints
+    """[M] its place (0..T-1) in that rollout."""
+    mask: Bools
+    """[B, T] True where there is a response token."""
+    old_logprobs: Floats
+    """[B, T] log-probabilities of the policy that sampled; 0 where the mask is False."""
+    advantages: Floats
+    """[B, T]"""
+    rollout_ids: Ints
+    """[B] place of each rollout in the step's flat list of trained rollouts."""
+    reference_logprobs: Floats | None = None
+    """[B, T], or None when no KL term is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The micro-batches of one data-parallel rank; every rank of a step has the same number of them."""
+
+    micro_batches: tuple[MicroBatch, ...]
+    global_tokens: int
+    """Response tokens over all ranks: the denominator of token means."""
+    global_rollouts: int
+    """Rollouts over all ranks: the denominator of sequence means."""
+    temperature: float
+    """Sampling temperature; the trainer divides logits by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one optimizer step reports, already reduced over ranks."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    """Tokens that went through forward and backward, shared prompts counted once."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """`kl`, `entropy`, `clip_share`, `mismatch/*`, ..."""
