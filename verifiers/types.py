@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from pydantic import BaseModel
+if TYPE_CHECKING:  # importing pydantic costs 0.3 s, which a caller of `import verifiers` should not pay
+    from pydantic import BaseModel
 
 
 class Status(StrEnum):
@@ -55,9 +56,14 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status is Status.INVALID) or (self.passed is None) != (self.score is None):
-            raise ValueError(f"score and passed are None exactly when a verdict is invalid: {self.status}, {self.score}, {self.passed}")
+            raise ValueError(
+                f"score and passed are None exactly for an invalid verdict: {self.status}, {self.score}, {self.passed}"
+            )
         if self.score is not None and not 0.0 <= self.score <= 1.0:
             raise ValueError(f"a score is between 0 and 1, not {self.score}")
+        for name, value in self.parts.items():
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"a part's score is between 0 and 1, not {name}={value}")
 
 
 def scored(score: float, *, passed: bool | None = None, **rest: Any) -> Verdict:
@@ -73,7 +79,7 @@ def invalid(reason: str, **rest: Any) -> Verdict:
 class Verifier(Protocol):
     """What a plug-in implements. Instances live in worker processes that may be killed at any time."""
 
-    Options: ClassVar[type[BaseModel]]
+    Options: ClassVar["type[BaseModel]"]
     """The options, strict and frozen; a wrong one is an error that names the right ones."""
     timeout_is_failure: ClassVar[bool]
     """True when only the response can make the verifier slow: then running out of CPU time is a scored failure."""

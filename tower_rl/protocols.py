@@ -1,0 +1,103 @@
+"""What a stage needs from the outside. `actors` implements these over Ray; tests implement them in-process.
+
+Every call has a deadline that its implementation knows, and an implementation never waits past it. None of them
+retries but the verifier pool, which repeats invalid verdicts as often as the configuration says; every other error ends
+the run, and `--resume` goes on from the last complete checkpoint.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tower_rl.types import Batch, Group, Prompt, ScoredGroup, StepResult
+
+
+class RunError(Exception):
+    """Ends the run with a message for its user; not a bug."""
+
+
+class DeadlineExceeded(RunError):
+    """Somebody did not answer in time."""
+
+    def __init__(self, waited_for: str, seconds: float) -> None:
+        super().__init__(f"gave up waiting for {waited_for} after {seconds:.0f} s")
+
+
+class WorkerLost(RunError):
+    """An actor died."""
+
+    def __init__(self, worker: str, cause: str) -> None:
+        super().__init__(f"{worker} is lost: {cause}")
+
+
+class InvalidRateExceeded(RunError):
+    """Too many verdicts say that the verifier itself failed."""
+
+
+class MismatchExceeded(RunError):
+    """Engine and trainer disagree about log-probabilities, or about the weights themselves."""
+
+
+class Generator(Protocol):
+    """Samples groups."""
+
+    def generate(self, prompts: Sequence[Prompt], samples: int) -> AsyncIterator[Group]:
+        """Yields one group a prompt as each completes, in any order.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
+        ...
+
+
+class VerifierPool(Protocol):
+    """Scores groups."""
+
+    async def verify(self, group: Group) -> ScoredGroup:
+        """One verdict a rollout. Its own failures are invalid verdicts, never scores.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
+        ...
+
+
+class Reference(Protocol):
+    """The frozen policy."""
+
+    async def annotate(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The same batches with reference log-probabilities.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
+        ...
+
+
+class Learner(Protocol):
+    """Trains the policy; `workers` data-parallel ranks act as one."""
+
+    workers: int
+
+    async def update(self, batches: Sequence[Batch]) -> StepResult:
+        """One optimizer step on one batch a rank.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
+        ...
+
+    async def save(self, folder: Path) -> None:
+        """Write weights and optimizer below `folder`: `deepspeed/` to go on from, `hf/` for everybody else."""
+        ...
+
+    async def load(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        ...
+
+
+class WeightSync(Protocol):
+    """Brings the learner's weights to the engines."""
+
+    async def push(self, version: int) -> Mapping[str, float]:
+        """Send, check, and make `version` the one that engines sample with; answers the figures of the checks.
+
+        Raises MismatchExceeded when a tensor arrives changed or the probe prompt's log-probabilities differ.
+        """
+        ...

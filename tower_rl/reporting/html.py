@@ -1,0 +1,209 @@
+"""report.html of a run: one file without scripts or outside resources, made from the run folder's own files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tower_rl.reporting.charts import Point, line_chart, stacked_bars
+from tower_rl.reporting.files import replace_text
+from tower_rl.reporting.markup import Markup, document, joined, tag
+from tower_rl.reporting.metrics import read as read_metrics
+from tower_rl.reporting.panel import Panel, PanelEntry, pairs, read_panel
+from tower_rl.reporting.rollouts import read_rollouts
+from tower_rl.reporting.style import STYLE
+from tower_rl.reporting.summary import PHASES, change, panel_changes, reward_names, tokens_per_second
+from tower_rl.reporting.text import shortened
+from tower_rl.runfolder import CONFIG, MANIFEST, StageFolder, read_yaml, stage_folders
+
+SAMPLES = 3
+SAMPLE_CHARACTERS = 2000
+CHARTS = (
+    ("KL to the reference", "kl"),
+    ("Entropy", "entropy"),
+    ("Gradient norm", "grad_norm"),
+    ("Engine / trainer mismatch, mean (nats)", "mismatch/mean"),
+    ("Engine / trainer mismatch, largest (nats)", "mismatch/max"),
+    ("Share of tokens outside [0.8, 1.25]", "mismatch/outside"),
+    ("Share of invalid verdicts", "invalid_rate"),
+    ("Clipped share", "clip_share"),
+    ("Response length (tokens)", "length/mean"),
+)
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_report(folder: Path) -> Path:
+    """Writes report.html into a run folder, finished or not, and returns its path.
+
+    Raises FileNotFoundError when there is no manifest.json or config.yaml.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    config_text = (folder / CONFIG).read_text(encoding="utf-8")
+    planned = {f"{index}-{stage['name']}": stage["steps"] for index, stage in enumerate(read_yaml(config_text)["stages"])}
+    stages = [_stage(StageFolder(path), planned.get(path.name)) for path in stage_folders(folder)]
+    body = joined(
+        [
+            _heading(manifest),
+            *(stages or [tag("p", "No stage has begun.", class_="soft")]),
+            tag("h2", "How it was run"),
+            tag("details", tag("summary", "Configuration"), tag("pre", config_text)),
+            tag("details", tag("summary", "Manifest"), tag("pre", json.dumps(manifest, indent=2, ensure_ascii=False))),
+        ]
+    )
+    path = folder / "report.html"
+    replace_text(path, document(f"{manifest['name']} — tower-rl", STYLE, body))
+    return path
+
+
+def _heading(manifest: Mapping[str, Any]) -> Markup:
+    status = manifest["status"]
+    ended = f", ended {manifest['ended']}" if manifest["ended"] else ""
+    parts = [
+        tag("h1", manifest["name"], " ", tag("span", status, class_=f"status {status}")),
+        tag("p", f"attempt {manifest['attempt']}, created {manifest['created']}{ended}, seed {manifest['seed']}", class_="soft"),
+    ]
+    if manifest["reason"]:
+        parts.append(tag("pre", shortened(manifest["reason"], SAMPLE_CHARACTERS), class_="failed"))
+    return joined(parts)
+
+
+def _stage(stage: StageFolder, planned: int | None) -> Markup:
+    rows = read_metrics(stage.metrics)
+    before, after = read_panel(stage.panel_before), read_panel(stage.panel_after)
+    content = [_tiles(rows, planned), _charts(rows)] if rows else [tag("p", "No step has been completed.", class_="soft")]
+    return joined(
+        [
+            tag("h2", f"Stage {stage.path.name}"),
+            *content,
+            _panel_table(before, after),
+            _pairs(before, after),
+            _last_rollouts(stage),
+        ]
+    )
+
+
+def _tiles(rows: Rows, planned: int | None) -> Markup:
+    reward = change(rows, "reward/mean")
+    minutes = sum(row.get("time/step") or 0.0 for row in rows) / 60
+    rate = tokens_per_second(rows)
+    tiles = {
+        "steps": f"{rows[-1]['step']}" + (f" / {planned}" if planned is not None else ""),
+        "mean reward, first 5 steps": f"{reward.first:.3f}" if reward else "--",
+        "mean reward, last 5 steps": f"{reward.last:.3f}" if reward else "--",
+        "minutes in steps": f"{minutes:.1f}",
+        "generated tokens per second of a step": f"{rate:.0f}" if rate is not None else "--",
+    }
+    return tag(
+        "div", *(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in tiles.items()), class_="tiles"
+    )
+
+
+def _charts(rows: Rows) -> Markup:
+    rewards = {name: _points(rows, f"reward/{name}") for name in ["mean", *reward_names(rows)]}
+    lines = [line_chart(title, {key: _points(rows, key)}, from_zero=True) for title, key in CHARTS]
+    # A phase that a step lacks took no time; bars of all phases must stand at the same steps.
+    phases = {
+        phase: [(float(row["step"]), float(row.get(f"time/{phase}") or 0.0)) for row in rows]
+        for phase in PHASES
+        if _points(rows, f"time/{phase}")
+    }
+    figures = [line_chart("Reward", rewards), stacked_bars("Seconds per phase", phases), *lines]
+    return tag("div", *figures, class_="charts")
+
+
+def _points(rows: Rows, key: str) -> list[Point]:
+    return [(float(row["step"]), float(row[key])) for row in rows if row.get(key) is not None]
+
+
+def _panel_table(before: Panel, after: Panel) -> Markup:
+    changes = panel_changes(before, after)
+    if not changes:
+        return Markup()
+    names = ("verifier", "mean before", "mean after", "change", "passed before", "passed after", "responses", "invalid")
+    lines = [
+        tag(
+            "tr",
+            tag("td", name),
+            tag("td", f"{first.mean:.3f}"),
+            tag("td", f"{last.mean:.3f}"),
+            tag("td", f"{last.mean - first.mean:+.3f}", class_="up" if last.mean >= first.mean else "down"),
+            tag("td", f"{first.pass_rate:.0%}"),
+            tag("td", f"{last.pass_rate:.0%}"),
+            tag("td", f"{last.scored}"),
+            tag("td", f"{first.invalid} / {last.invalid}"),
+        )
+        for name, (first, last) in changes.items()
+    ]
+    table = tag("table", tag("tr", *(tag("th", name) for name in names)), *lines)
+    return joined([tag("h3", "Held-out panel"), tag("div", tag("div", table, class_="scroll"), class_="card")])
+
+
+def _pairs(before: Panel, after: Panel) -> Markup:
+    chosen = pairs(before, after, SAMPLES)
+    if not chosen:
+        return Markup()
+    cards = [
+        tag(
+            "div",
+            tag("div", first["verifier"], " · ", first["prompt_id"], class_="head"),
+            _text(first["prompt"]),
+            tag("div", _panel_response("before", first), _panel_response("after", last), class_="pair"),
+            class_="card",
+        )
+        for first, last in chosen
+    ]
+    return joined([tag("h3", "Held-out prompts before and after (first of each verifier, not chosen by score)"), *cards])
+
+
+def _panel_response(when: str, entry: PanelEntry) -> Markup:
+    response = entry["responses"][0]
+    head = tag("div", tag("b", f"{when}: {_score(response['score'])}"), f" {response['reason']}", class_="head")
+    return tag("div", head, _text(response["text"], "response"))
+
+
+def _last_rollouts(stage: StageFolder) -> Markup:
+    files = sorted((stage.path / "rollouts").glob("step-*.parquet"), key=lambda file: int(file.stem.removeprefix("step-")))
+    if not files:
+        return Markup()
+    rows = read_rollouts(files[-1])
+    scored = sorted((row for row in rows if row["score"] is not None), key=lambda row: row["score"], reverse=True)
+    best = scored[:SAMPLES]
+    worst = scored[len(best) :][-SAMPLES:]
+    unjudged = [row for row in rows if row["score"] is None][:SAMPLES]
+    sections = {"best": best, "worst": worst, "invalid": unjudged}
+    parts = [
+        joined([tag("h3", f"Rollouts of step {shown[0]['step']}: {name}"), *map(_rollout, shown)])
+        for name, shown in sections.items()
+        if shown
+    ]
+    return joined(parts)
+
+
+def _rollout(row: Mapping[str, Any]) -> Markup:
+    facts = [
+        row["verifier"],
+        row["prompt_id"],
+        f"{len(row['token_ids'])} tokens",
+        f"stopped by {row['stop_reason']}",
+        *row["flags"],
+    ]
+    if row["advantage"] is not None:
+        facts.append(f"advantage {row['advantage']:+.2f}")
+    return tag(
+        "div",
+        tag("div", tag("b", f"score {_score(row['score'])}"), " · ", " · ".join(facts), class_="head"),
+        _text(row["prompt"]),
+        _text(row["response"], "response"),
+        tag("div", row["reason"], class_="head"),
+        class_="card",
+    )
+
+
+def _text(text: str, class_: str = "prompt") -> Markup:
+    # dir=auto: right-to-left text reads right, and its direction marks end with the element.
+    return tag("pre", shortened(text, SAMPLE_CHARACTERS), dir="auto", class_=class_)
+
+
+def _score(score: float | None) -> str:
+    return "--" if score is None else f"{score:.2f}"

@@ -1,0 +1,119 @@
+"""What a run says on the screen: coloured tables on a terminal, plain lines in a log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel as Box
+from rich.table import Table
+from rich.text import Text
+
+from tower_rl.reporting.panel import Panel, PanelEntry, pairs
+from tower_rl.reporting.summary import PHASES, panel_changes, reward_changes, reward_names, tokens_per_second
+from tower_rl.reporting.text import printable, shortened
+
+SAMPLES = 3
+SAMPLE_CHARACTERS = 160
+
+Cells = Sequence[str]
+
+
+class Progress:
+    """Writes the progress of a run to a console (standard output by default)."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+
+    def header(self, title: str, facts: Mapping[str, str]) -> None:
+        """What runs and where: a title, and facts such as model, verifiers, steps, folder."""
+        if self._console.is_terminal:
+            table = Table.grid(padding=(0, 2))
+            for name, value in facts.items():
+                table.add_row(Text(name, style="dim"), Text(value))
+            self._console.print(Box(table, title=Text(title, style="bold"), expand=False))
+        else:
+            self._line(title)
+            for name, value in facts.items():
+                self._line(f"  {name}: {value}")
+
+    def note(self, text: str) -> None:
+        """One line about what happens now, e.g. `starting Ray ...`."""
+        self._line(text, "dim")
+
+    def step(self, row: Mapping[str, Any], total: int) -> None:
+        """One line for a step, from its metric row; `total` is the number of steps of the stage."""
+        self._line(step_line(row, total))
+
+    def summary(self, rows: Sequence[Mapping[str, Any]], before: Panel, after: Panel, places: Mapping[str, str]) -> None:
+        """The end of a stage: first against last steps, the panel and three samples before and after, where everything lies."""
+        rewards = [
+            (name, f"{value.first:.3f}", f"{value.last:.3f}", f"{value.last - value.first:+.3f}")
+            for name, value in reward_changes(rows).items()
+        ]
+        self._table("Training reward", ("reward", "first 5 steps", "last 5 steps", "change"), rewards)
+        panel = [
+            (name, str(first.scored), f"{first.mean:.3f}", f"{last.mean:.3f}", f"{last.mean - first.mean:+.3f}")
+            for name, (first, last) in panel_changes(before, after).items()
+        ]
+        self._table("Held-out panel", ("verifier", "responses", "before", "after", "change"), panel)
+        for first, last in pairs(before, after, SAMPLES):
+            self._sample(first, last)
+        self._line("")
+        self._line("Where everything lies:", "bold")
+        for name, place in places.items():
+            self._line(f"  {name}: {place}")  # no table: a folded path cannot be copied
+
+    def _sample(self, before: PanelEntry, after: PanelEntry) -> None:
+        self._line("")
+        self._line(f"Prompt ({before['verifier']}): {_one_line(before['prompt'])}", "bold")
+        for name, entry in (("before", before), ("after ", after)):
+            response = entry["responses"][0]
+            score = "  -- " if response["score"] is None else f"{response['score']:5.2f}"
+            self._line(f"  {name} {score}  {_one_line(response['text'])}")
+
+    def _table(self, title: str, columns: Cells, rows: Sequence[Cells]) -> None:
+        """A table, or the same as aligned plain lines; nothing when there are no rows."""
+        if not rows:
+            return
+        self._line("")
+        if self._console.is_terminal:
+            table = Table(title=Text(title, style="bold"), title_justify="left")
+            for index, column in enumerate(columns):
+                table.add_column(column, justify="right" if index else "left", overflow="fold")
+            for row in rows:
+                table.add_row(*map(Text, row))
+            self._console.print(table)
+        else:
+            self._line(f"{title}:")
+            widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
+            for row in (columns, *rows):
+                self._line("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def _line(self, text: str, style: str = "") -> None:
+        # soft_wrap: a log line stays one line. Text: nothing in it is taken for markup.
+        self._console.print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def step_line(row: Mapping[str, Any], total: int) -> str:
+    """For example `step 12/60  reward 0.412 (math 0.20 rules 0.55)  kl 0.0012  215 tok/s  8.1 s (generate 4.2 train 3.1)`."""
+    rewards = " ".join(f"{name} {_number(row, f'reward/{name}', '.2f')}" for name in reward_names([row]))
+    phases = " ".join(f"{name} {row[f'time/{name}']:.1f}" for name in PHASES if row.get(f"time/{name}") is not None)
+    rate = tokens_per_second([row])
+    parts = [
+        f"step {int(row['step']):>{len(str(total))}}/{total}",
+        f"reward {_number(row, 'reward/mean', '.3f')}" + (f" ({rewards})" if rewards else ""),
+        f"kl {_number(row, 'kl', '.4f')}" if "kl" in row else "",
+        f"invalid {row['invalid_rate']:.1%}" if row.get("invalid_rate") else "",
+        f"{rate:.0f} tok/s" if rate is not None else "",
+        f"{_number(row, 'time/step', '.1f')} s" + (f" ({phases})" if phases else ""),
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _number(row: Mapping[str, Any], key: str, form: str) -> str:
+    """A metric in a format; `--` where it is missing or was not a number."""
+    return "--" if row.get(key) is None else format(row[key], form)
+
+
+def _one_line(text: str) -> str:
+    return shortened(" ".join(text.split()), SAMPLE_CHARACTERS)

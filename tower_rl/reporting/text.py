@@ -1,0 +1,21 @@
+"""Texts of models and verifiers, made fit to be stored and shown."""
+
+from unicodedata import category
+
+
+def storable(text: str) -> str:
+    """The text with `?` for lone surrogates, which no UTF-8 file can hold and a model can make a verifier quote."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD for control characters, which a terminal would obey, but for line ends and tabs.
+
+    Only categories Cc and Cs: joiners and direction marks (Cf) belong to the spelling of many languages.
+    """
+    return "".join("\ufffd" if category(char) in ("Cc", "Cs") and char not in "\n\t" else char for char in text)
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of a text, and how many more there are."""
+    return text if len(text) <= limit else f"{text[:limit]} … {len(text) - limit} more characters"

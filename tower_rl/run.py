@@ -1,0 +1,187 @@
+"""Run a configuration: `python -m tower_rl.run CONFIG [key.path=value ...] [--plan] [--resume] [--fresh]`.
+
+Exit codes: 0 done; 1 the run stopped with an error; 2 the request cannot be carried out (configuration, run folder, data,
+model); 130 interrupted. This is the composition root: it alone knows actors and clusters, and imports what takes seconds
+(torch, Ray, verl) only once the configuration is known to be good.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tower_rl.config.load import ConfigError, load
+
+if TYPE_CHECKING:
+    from tower_rl.config.schema import Config, RlvrStage
+    from tower_rl.data.stream import PromptStream
+    from tower_rl.reporting.progress import Progress
+    from tower_rl.runfolder import RunFolder, StageFolder
+    from tower_rl.stages.rlvr import Parts
+
+EPILOGUE = """\
+overrides: any key of the configuration, e.g.  rollout.group_size=16  stages.0.steps=50  'data.weights={de: 2, fr: 1}'
+keys and their meaning: docs/config.md
+"""
+PROBE = "Translate to German: The quick brown fox jumps over 13 lazy dogs."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, check the configuration, run it; answers the exit code."""
+    options = _parser().parse_intermixed_args(arguments)
+    try:
+        config = load(options.config, options.overrides)
+    except ConfigError as error:
+        return _refuse(error)
+    if options.plan:
+        from clusters.plan import describe
+
+        print(describe(config))
+        return 0
+    return _run(config, resume=options.resume, fresh=options.fresh)
+
+
+def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
+    from tower_rl.config.dump import dump
+    from tower_rl.reporting.progress import Progress
+    from tower_rl.runfolder import Mode, RunFolder, RunFolderError
+
+    try:
+        folder = RunFolder.create(config, dump(config), Mode.RESUME if resume else Mode.FRESH if fresh else Mode.NEW)
+    except RunFolderError as error:
+        return _refuse(error)
+    from tower_rl.checkpoint import CheckpointError
+    from tower_rl.data.rows import DataError
+    from tower_rl.models.errors import ModelError
+    from tower_rl.protocols import RunError
+    from tower_rl.reporting.html import write_report
+
+    try:
+        with folder:
+            for index in range(len(config.stages)):
+                _stage(config, index, folder, Progress())
+            folder.finish()
+        return 0
+    except (DataError, ModelError, CheckpointError) as error:
+        return _refuse(error)
+    except RunError as error:
+        print(f"the run stopped: {error}\nwhat it made is in {folder.path}; go on with --resume", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with --resume (run folder {folder.path})", file=sys.stderr)
+        return 130
+    finally:
+        write_report(folder.path)
+
+
+def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progress") -> None:
+    """Prepare model and prompts, start Ray and the actors, run the stage."""
+    from clusters.build import Place, parts
+    from clusters.connect import connect
+    from clusters.placement import available_gpus, slots
+    from tower_rl.data.chat import render
+    from tower_rl.data.stream import PromptStream
+    from tower_rl.models.load import load_tokenizer, local_folder
+
+    stage = config.stages[index]
+    _header(config, stage, folder, progress)
+    model = local_folder(config.model)
+    tokenizer = load_tokenizer(model)
+    panel = config.evaluation.prompts
+    stream = PromptStream(config.data, config.run.seed, tokenizer, held_out=panel, rejects=folder.path / "rejects.jsonl")
+    progress.note("prompts: " + ", ".join(f"{name} {size}" for name, size in stream.sizes.items()) + _rejected(stream))
+    place = Place(model, folder.logs, folder.attempt, render(tokenizer, [{"role": "user", "content": PROBE}]))
+
+    async def whole() -> None:
+        places = slots(config, available_gpus())
+        async with parts(config, stage, places, place) as made:
+            await _train(made, stream, config, index, folder, progress)
+
+    progress.note("starting Ray, the rollout engine, the trainer and the verifiers ...")
+    with connect(config.cluster, len(slots(config, 0))) as dashboard:
+        if dashboard:
+            progress.note(f"Ray dashboard: http://{dashboard}")
+        asyncio.run(whole())
+
+
+async def _train(
+    parts: "Parts", stream: "PromptStream", config: "Config", index: int, folder: "RunFolder", progress: "Progress"
+) -> None:
+    from tower_rl.reporting.metrics import read
+    from tower_rl.reporting.panel import read_panel
+    from tower_rl.stages.journal import Journal
+    from tower_rl.stages.rlvr import train_synchronously
+
+    stage, stage_folder = config.stages[index], folder.stage(index, config.stages[index].name)
+    journal = Journal(folder, stage_folder, stage.name, stage.steps, stage.keep_last, progress)
+    if not stage_folder.panel_before.exists():
+        await _panel(parts, stream, config, stage_folder.panel_before, progress)
+    await train_synchronously(parts, stream, journal, config, stage)
+    await _panel(parts, stream, config, stage_folder.panel_after, progress)
+    newest = journal.newest()
+    places = {
+        "report": folder.path / "report.html",
+        "metrics": stage_folder.metrics,
+        "rollouts": stage_folder.path / "rollouts",
+        "model": newest.folder / "hf" if newest else "",
+        "logs": folder.logs,
+    }
+    progress.summary(
+        read(stage_folder.metrics),
+        read_panel(stage_folder.panel_before),
+        read_panel(stage_folder.panel_after),
+        {name: str(path) for name, path in places.items()},
+    )
+
+
+async def _panel(parts: "Parts", stream: "PromptStream", config: "Config", path: Path, progress: "Progress") -> None:
+    """Sample and score the held-out prompts."""
+    from tower_rl.reporting.panel import write_panel
+    from tower_rl.stages.rlvr import Clock, sample
+
+    prompts = stream.held_out()
+    if prompts:
+        progress.note(f"held-out panel: {len(prompts)} prompts x {config.evaluation.samples} samples")
+        write_panel(path, await sample(parts, prompts, config.evaluation.samples, Clock()))
+
+
+def _header(config: "Config", stage: "RlvrStage", folder: "RunFolder", progress: "Progress") -> None:
+    rollout = config.rollout
+    facts = {
+        "model": config.model.path,
+        "steps": f"{stage.steps} of {rollout.prompts_per_step} prompts x {rollout.group_size} samples, up to {rollout.max_new_tokens} tokens",
+        "verifiers": ", ".join(config.verifiers),
+        "folder": str(folder.path),
+    }
+    progress.header(f"{config.run.name} / {stage.name}", facts)
+
+
+def _rejected(stream: "PromptStream") -> str:
+    return "".join(f"; {count} rejected ({reason})" for reason, count in stream.rejected.items())
+
+
+def _refuse(error: Exception) -> int:
+    print(error, file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tower_rl.run",
+        description="Train a model as a configuration says.",
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/demo.yaml")
+    parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="values that replace those of the file")
+    parser.add_argument("--plan", action="store_true", help="print what would be placed where, and stop")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of run.dir")
+    existing.add_argument("--fresh", action="store_true", help="remove what an earlier run left in run.dir")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""`math`: is the final answer of a solution equal to the gold answer? math-verify, with its known false positives closed.
+
+Run it in a pool: parts of sympy are single C calls that no alarm interrupts. The pre-filter makes that rare, the pool safe.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from verifiers import math_form as form
+from verifiers.calls import out_of_time
+from verifiers.math_answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, too_costly
+from verifiers.types import Task, Verdict, invalid, scored
+
+
+class _OutOfTime(BaseException):
+    """Not an Exception: sympy swallows those."""
+
+
+class MathOptions(BaseModel):
+    """Options of `math`."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    language: str = "en"
+    """How numbers are written when a task's meta has no `language`."""
+    last_number: bool = False
+    """Take the last number of a response that states no final answer."""
+    seconds: float = Field(default=3.0, gt=0)
+    """CPU seconds for one response; then it fails. On the main thread only: elsewhere nothing but a pool bounds it."""
+
+
+class Math:
+    """Final answer equals the gold answer: boxed or stated, numbers, expressions, sets, intervals; decimal comma by language."""
+
+    Options: ClassVar[type[BaseModel]] = MathOptions
+    timeout_is_failure: ClassVar[bool] = True
+
+    def __init__(self, options: MathOptions) -> None:
+        import math_verify  # seconds of import, which listing the verifiers should not cost
+
+        for module in ("parser", "grader"):  # they warn that their alarm is off; _cpu_limit takes its place
+            logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
+        self._options = options
+        self._library: Any = math_verify
+        self._gold: dict[str, Any] = {}
+
+    def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
+        return [self._judge(task) for task in tasks]
+
+    def _judge(self, task: Task) -> Verdict:
+        if isinstance(task.reference, bool) or not isinstance(task.reference, str | int | float):
+            return invalid(f"the reference is text or a number, not {type(task.reference).__name__}")
+        gold = normalised(form.unwrapped(str(task.reference)))
+        if not gold:
+            return invalid("the reference is empty")
+        found = final_answer(task.response, self._options.last_number)
+        if not found:
+            return scored(0.0, reason="no final answer: neither a closed \\boxed{...} nor a stated one")
+        if len(found) > 4 * MAX_LENGTH:  # before anything looks at it closely
+            return scored(0.0, reason=f"not evaluated: an answer of {len(found)} characters", flags=("costly_answer",))
+        flags = ("many_boxes",) if len(boxed_answers(task.response)) > 1 else ()
+        answer = normalised(found)
+        if form.squeezed(answer) == form.squeezed(gold):
+            return scored(1.0, flags=flags)
+        language = task.meta.get("language", self._options.language)
+        return self._compare(task.prompt, answer, gold, str(language), flags)
+
+    def _compare(self, prompt: str, answer: str, gold: str, language: str, flags: tuple[str, ...]) -> Verdict:
+        """For an answer that is not written like the gold one."""
+        if why := too_costly(answer):
+            return scored(0.0, reason=f"not evaluated: the answer has {why}", flags=(*flags, "costly_answer"))
+        if form.is_words(gold):
+            right = form.words(answer) == form.words(gold)
+            return scored(float(right), reason="" if right else "another answer", flags=flags)
+        if form.echoes(prompt, answer):
+            return scored(0.0, reason="the answer repeats a part of the problem", flags=(*flags, "echo"))
+        reasons = []
+        try:
+            with _cpu_limit(self._options.seconds):
+                parsed_gold = self._parsed_gold(gold)
+                if not parsed_gold:
+                    return invalid(f"the reference cannot be parsed: {gold[:100]}")
+                for reading in readings(answer, language, gold):
+                    reason = form.refused(reading, gold) or self._different(gold, parsed_gold, form.comparable(reading, gold))
+                    if not reason:
+                        return scored(1.0, flags=flags)
+                    reasons.append(reason)
+        except _OutOfTime:
+            return out_of_time(self._options.seconds, blame_response=True)
+        return scored(0.0, reason=reasons[0], flags=flags)
+
+    def _parsed_gold(self, gold: str) -> list[Any]:
+        if gold not in self._gold:
+            self._gold[gold] = self._parse(gold)
+        return list(self._gold[gold])
+
+    def _different(self, gold: str, parsed_gold: list[Any], answer: str) -> str | None:
+        """Why the answer is not the gold one, or None. An error while comparing is raised: then nothing is known."""
+        ours, theirs = form.plain_number(gold), form.plain_number(answer)
+        if ours is not None and theirs is not None and (ours == theirs or ours.denominator == theirs.denominator == 1):
+            return None if ours == theirs else "another answer"  # most tasks end here, without 10 ms of sympy
+        try:
+            parsed = self._parse(answer)
+        except Exception as error:
+            return f"the answer cannot be parsed: {type(error).__name__}"
+        if not parsed:
+            return "the answer cannot be parsed"
+        same = self._library.verify(parsed_gold, parsed, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
+        return None if same else "another answer"
+
+    def _parse(self, expression: str) -> list[Any]:
+        """What math-verify reads in the expression; empty if it is no mathematics. Its own alarm is off, see _cpu_limit."""
+        library = self._library
+        kinds = [library.LatexExtractionConfig(), library.ExprExtractionConfig()]
+        found = library.parse(f"${expression}$", extraction_config=kinds, parsing_timeout=None, raise_on_error=True)
+        return [each for each in found if not isinstance(each, str)]
+
+
+@contextmanager
+def _cpu_limit(seconds: float) -> Iterator[None]:
+    """Raise _OutOfTime in the main thread after so many CPU seconds; anywhere else there are no signals, so no limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
