@@ -22,6 +22,11 @@ if [ ! -e "$marker" ]; then
     echo "Install it (Debian 12: apt install python3.11-venv; or pyenv, uv python) or say where: make setup PYTHON=/path/to/python3.11" >&2
     exit 2
   fi
+  headers=$("$found" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+  if ! command -v cc >/dev/null || [ ! -e "$headers/Python.h" ]; then
+    echo "note: one small package (pycosat, of reasoning-gym) is compiled, and a C compiler or Python's headers are missing" >&2
+    echo "      here; if that fails: apt install gcc libc6-dev python3.11-dev" >&2
+  fi
   "$found" -m venv --clear .venv
 fi
 rm -f .venv/ready-* "$log"

@@ -39,7 +39,6 @@ def exports(settings: dict[str, list[str]], environment: dict[str, str]) -> list
 
 
 if __name__ == "__main__":
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
-    print(
-        "\n".join(exports(pip_settings(subprocess.run(pip, check=True, capture_output=True, text=True).stdout), dict(os.environ)))
-    )
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+    listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    print("\n".join(exports(pip_settings(listing), dict(os.environ))))

@@ -5,8 +5,9 @@ import unicodedata
 from collections.abc import Callable
 
 DECIMAL_COMMA = frozenset({
-    "az", "be", "bg", "bs", "ca", "cs", "da", "de", "el", "es", "et", "eu", "fi", "fr", "gl", "hr", "hu", "hy", "id", "is", "it", "ka",
-    "kk", "lt", "lv", "mk", "nb", "nl", "nn", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sq", "sr", "sv", "tr", "uk", "uz", "vi",
+    "az", "be", "bg", "bs", "ca", "cs", "da", "de", "el", "es", "et", "eu", "fi", "fr", "gl", "hr", "hu", "hy", "id", "is", "it",
+    "ka", "kk", "lt", "lv", "mk", "nb", "nl", "nn", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sq", "sr", "sv",
+    "tr", "uk", "uz", "vi",
 })  # fmt: skip
 """Languages that write 1.234,5 (or 1 234,5); CLDR's default region of each."""
 
@@ -135,6 +136,7 @@ def too_costly(answer: str) -> str | None:
         (f"nested more than {MAX_NESTING} deep", lambda text: _nesting(text) > MAX_NESTING),
         ("a power tower", _has_tower),
         ("a big exponent", lambda text: re.search(rf"(?:\^|\*\*)\s*\{{?\s*-?\d{{{MAX_EXPONENT_DIGITS + 1}}}", text) is not None),
+        ("a sum to a high power", lambda text: re.search(r"[)}\]]\s*(?:\^|\*\*)\s*\{?\s*\d{3}", text) is not None),
         ("a big factorial", _has_big_factorial),
     ]
     return next((reason for reason, fails in checks if fails(answer)), None)
@@ -149,7 +151,7 @@ def _nesting(text: str) -> int:
 
 
 def _has_tower(text: str) -> bool:
-    """Whether an exponent, or the base of a power in brackets, holds a power itself."""
+    """Whether an exponent holds a power, or a power of a number in brackets is raised again."""
     text = re.sub(r"\s+", "", text.replace("**", "^"))
     if re.search(r"\^-?(?:\d+(?:\.\d+)?|[a-zA-Z]|\\[a-zA-Z]+)\^", text):
         return True
@@ -157,7 +159,7 @@ def _has_tower(text: str) -> bool:
         inside = _braced(text, match.end() - 1) if text[match.end() - 1] == "{" else text[match.end() :].split(")")[0]
         if inside is None or "^" in inside:
             return True
-    return re.search(r"\^[^+=,]*[)}]+\^", text) is not None and re.search(r"\d{3}", text) is not None
+    return re.search(r"\d\^\{?-?\d+\}?[)}\]]+\^", text) is not None
 
 
 def _has_big_factorial(text: str) -> bool:

@@ -19,6 +19,8 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|operat
 _UNEVALUATED = re.compile(
     r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|tbinom|choose|det|gcd|lcm|max|min|sup|inf|Gamma|partial|lfloor|lceil|bmod|pmod)(?![a-zA-Z])|!|\\frac\{d\}"
 )
+_UNIT_WORD = r"(?:[^\W\d_]{2,}|[mgslLhNJWVAKCF]|[^\W\d_a-zA-Z])"
+"""A word, the letter of a unit (5x is no five), or one character of a script without spaces."""
 _BRACKETS = {"(": ")]", "[": ")]"}
 
 
@@ -122,7 +124,7 @@ def _without_unit(text: str) -> str:
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?|°|\\?%|\\?\$|[€£¥]|(?:US|USD|EUR)(?=\s*\d)", "", text)
     text = _TEXT.sub(r" \1", text)
     text = re.sub(r"\^\{?[23]\}?\s*$", "", text) if re.search(r"[a-zA-Z]\s*\^\{?[23]\}?\s*$", text) else text
-    return re.sub(r"(?<=[\d}])\s*(?:[^\W\d_]+[./-]?\s*){1,4}$", "", text.strip()).strip()
+    return re.sub(rf"(?<=[\d}}])\s*(?:{_UNIT_WORD}[./-]?\s*){{1,4}}$", "", text.strip()).strip()
 
 
 def _prose(text: str) -> str:

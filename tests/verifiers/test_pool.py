@@ -197,7 +197,9 @@ def test_workers_die_with_the_parent() -> None:
         "print(pool.verify('h', [Task('', 'pid')])[0].reason, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(HELPERS)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(HELPERS)}, capture_output=True, text=True, timeout=60
+    )
     time.sleep(0.3)
     assert gone(int(done.stdout))
 

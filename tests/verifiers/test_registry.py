@@ -38,7 +38,7 @@ def test_unknown_name_lists_the_known() -> None:
 
 
 def test_wrong_option_names_the_right_ones() -> None:
-    with pytest.raises(registry.WrongOption, match="langage.*language.*last_number"):
+    with pytest.raises(registry.WrongOption, match=r"langage.*language.*last_number"):
         load("math", langage="de")
     with pytest.raises(registry.WrongOption, match="last_number"):
         registry.check_options("math", {"last_number": "yes"})

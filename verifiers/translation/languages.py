@@ -25,7 +25,7 @@ VARIANTS = {
 
 _SCRIPTS = {
     "ar": ("ARABIC",), "bg": _CYRILLIC, "el": ("GREEK",), "fa": ("ARABIC",), "he": ("HEBREW",), "hi": ("DEVANAGARI",),
-    "ja": ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"), "ko": ("HANGUL", "CJK"), "ru": _CYRILLIC,
+    "ja": ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"), "ko": ("HANGUL",), "ru": _CYRILLIC,
     "sr": ("CYRILLIC", "LATIN"), "th": ("THAI",), "uk": _CYRILLIC, "zh": ("CJK",),
 }  # fmt: skip
 

@@ -8,11 +8,12 @@ _PRINTF = (
     r"%%|(?<!\d)%(?:\d+\$)?(?:\([\w.\- ]+\))?[-+#0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh?|ll?|[Lzjtq])?"
     r"[diouxXeEfFgGcrsa@](?![a-z]{2})"
 )
-_NAMED_PERCENT = r"%[A-Z][A-Z_]{2,}%?|(?<!\d)%[1-9]\d?(?![\d$%])|%\{[\w.]+\}"
+_NAMED_PERCENT = r"%[A-Z][A-Z_]{2,}%?|%\{[\w.]+\}"
+_NUMBERED_PERCENT = r"(?<!\d)%[1-9]\d?(?![\d$%])"
 _DOLLAR = r"\$\{[^{}\n]+\}|\$\[[^\[\]\n]+\]|\$\([\w.]+\)"
 _BRACE = r"\{\{[^{}\n]*\}\}|\{[\w.\[\]]*(?:![rsa])?(?::[^{}\s]*)?\}"
 _TEMPLATE = r"\{%[^{}\n]*%\}"
-_PLACEHOLDER = re.compile("|".join((_TEMPLATE, _DOLLAR, _NAMED_PERCENT, _PRINTF, _BRACE)))
+_PLACEHOLDER = re.compile("|".join((_TEMPLATE, _DOLLAR, _NAMED_PERCENT, _PRINTF, _NUMBERED_PERCENT, _BRACE)))
 _ICU = re.compile(r"\{\s*([\w.]+)\s*,\s*(plural|selectordinal|select|number|date|time)\b")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)((?:\s+[\w:.-]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?)*)\s*(/?)>")
 _URL = re.compile(r"(?:https?|ftp|mailto|file)://[^\s<>\"')\]]+|www\.[^\s<>\"')\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")

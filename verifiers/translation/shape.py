@@ -109,7 +109,9 @@ def _has_explanation(segment: Segment) -> bool:
 
 def _is_quoted(segment: Segment) -> bool:
     source, response = segment.source.strip(), segment.response.strip()
-    return len(response) > 1 and response[0] in _QUOTES and response[-1] in _QUOTES and source[:1] not in _QUOTES
+    if len(response) < 2 or response[0] not in _QUOTES or response[-1] not in _QUOTES or any(q in source for q in _QUOTES):
+        return False
+    return not source.startswith("<") and not any(quote in _QUOTES for quote in response[1:-1])  # quoted names at both ends
 
 
 def _echoes_source(segment: Segment) -> bool:

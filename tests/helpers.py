@@ -1,0 +1,62 @@
+"""Made-up rollouts, and the plain computations that the packed, sharded ones are held against."""
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from tower_rl.types import Group, Prompt, Rollout, StopReason
+
+VOCABULARY = 512
+
+
+def prompt(tokens, cursor=0, verifier="v", **rest):
+    """A Prompt of the given tokens."""
+    message = {"role": "user", "content": f"prompt {cursor}"}
+    values = {"reference": None, "meta": {}, "source": "s", **rest}
+    return Prompt(id=f"s/{cursor}", messages=(message,), token_ids=tuple(int(t) for t in tokens), verifier=verifier, cursor=cursor, **values)
+
+
+def rollout(tokens, logprobs, version=0):
+    """A Rollout of the given tokens."""
+    ids = np.asarray(tokens, np.int64)
+    return Rollout(ids, np.asarray(logprobs, np.float32), "", StopReason.STOP, np.full(len(ids), version, np.int64))
+
+
+def random_groups(seed, sizes, longest=12):
+    """Groups of the given sizes, with prompts and responses of random length, and [G] random advantages for each."""
+    rng = np.random.default_rng(seed)
+    groups, advantages = [], []
+    for cursor, size in enumerate(sizes):
+        lengths = rng.integers(1, longest, size)
+        rollouts = tuple(rollout(rng.integers(3, VOCABULARY, n), -3 - 3 * rng.random(n)) for n in lengths)
+        groups.append(Group(prompt(rng.integers(3, VOCABULARY, rng.integers(2, 9)), cursor), rollouts))
+        advantages.append(rng.standard_normal(size).astype(np.float32))
+    return groups, advantages
+
+
+def plain_model(folder):
+    """The model by transformers alone, in float32 with eager attention."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+
+
+def plain_logprobs(model, group, rollout_, temperature=1.0):
+    """[T] log-probabilities of one rollout, from one whole unpacked forward pass."""
+    ids = torch.tensor([[*group.prompt.token_ids, *rollout_.token_ids.tolist()]])
+    logits = model(input_ids=ids).logits[0, len(group.prompt.token_ids) - 1 : -1] / temperature
+    return torch.log_softmax(logits.float(), -1).gather(1, torch.from_numpy(rollout_.token_ids)[:, None])[:, 0]
+
+
+def plain_loss(model, groups, advantages, *, temperature=1.0, clip=0.2, kl=0.0, reference=None):
+    """The GRPO loss of a batch by a loop over tokens' formulas: token mean of the clipped surrogate, dual clip at 3, and k3."""
+    total, count = torch.zeros(()), 0
+    for group, values in zip(groups, advantages, strict=True):
+        for r, a in zip(group.rollouts, values, strict=True):
+            new, old = plain_logprobs(model, group, r, temperature), torch.from_numpy(r.logprobs)
+            ratio = (new - old).exp()
+            loss = torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip, 1 + clip))
+            loss = torch.minimum(loss, torch.tensor(-a * 3.0)) if a < 0 else loss
+            if reference is not None:
+                gap = plain_logprobs(reference, group, r, temperature).detach() - new
+                loss = loss + kl * (gap.exp() - gap - 1)
+            total, count = total + loss.sum(), count + len(new)
+    return total / count

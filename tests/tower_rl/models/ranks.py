@@ -1,0 +1,61 @@
+"""One rank of the trainer tests, run as a process of its own: FOLDER OUTPUT, with torch.distributed's environment.
+
+For each ZeRO stage: the loss and whole gradients before the first optimizer step, then one step, then a checkpoint.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from deepspeed.utils import safe_get_full_grad
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
+from helpers import random_groups
+
+from tower_rl.batching import assemble
+from tower_rl.config.schema import Policy
+from tower_rl.losses.policy import Objective
+from tower_rl.models.trainer import Trainer
+
+SIZES = (3, 2, 4)
+BUDGET = 60
+OBJECTIVE = Objective("vanilla", "token-mean", 0.2, 0.2, 0.0, "k3")
+
+
+def main(folder: Path, output: Path, stages: list[int]) -> None:
+    torch.set_num_threads(1)
+    rank, world = int(__import__("os").environ["RANK"]), int(__import__("os").environ["WORLD_SIZE"])
+    groups, advantages = random_groups(0, SIZES)
+    batch = assemble(groups, advantages, ranks=world, budget=BUDGET, temperature=0.7)[rank]
+    for stage in stages:
+        policy = Policy(learning_rate=1e-3, zero_stage=stage, logprob_chunk=7, max_grad_norm=0.5)
+        trainer = Trainer(folder, "float32", policy, seed=0)
+        result = trainer.accumulate(batch, OBJECTIVE)
+        found = {"loss": np.array(result.sums["loss"]), "micro_batches": np.array(len(batch.micro_batches))}
+        for name, parameter in trainer.network.named_parameters():
+            found[name] = safe_get_full_grad(parameter).float().numpy().copy()
+        trainer.engine.step()
+        np.savez(output / f"grads-{world}-{stage}-{rank}.npz", **found)
+        trainer.export(output / f"export-{world}-{stage}")
+    if world == 1:
+        checkpoint(folder, output, batch)
+    torch.distributed.destroy_process_group()
+
+
+def checkpoint(folder: Path, output: Path, batch) -> None:
+    """Two steps in one go, and one step, a checkpoint, another process's worth of trainer, one step: the same weights."""
+    policy = Policy(learning_rate=1e-3, zero_stage=1)
+    straight = Trainer(folder, "bfloat16", policy, seed=0)
+    straight.update(batch, OBJECTIVE, 1e-3)
+    straight.save(output / "checkpoint")
+    straight.update(batch, OBJECTIVE, 1e-3)
+    resumed = Trainer(folder, "bfloat16", policy, seed=0)
+    resumed.load(output / "checkpoint")
+    resumed.update(batch, OBJECTIVE, 1e-3)
+    same = [torch.equal(a, b) for a, b in zip(straight.network.parameters(), resumed.network.parameters(), strict=True)]
+    (output / "resumed").write_text(f"{sum(same)} of {len(same)}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), [int(s) for s in sys.argv[3].split(",")])

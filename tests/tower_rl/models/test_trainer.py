@@ -1,0 +1,92 @@
+"""DeepSpeed ranks against each other and against plain torch."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import plain_loss, plain_model, random_groups
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+HERE = Path(__file__).parent
+SIZES = (3, 2, 4)
+
+
+def run_ranks(world, folder, output, stages):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "LOCAL_RANK": "0"}
+    env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "ranks.py"), str(folder), str(output), stages]
+    ranks = [
+        subprocess.Popen(command, env=env | {"RANK": str(r)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for r in range(world)
+    ]
+    for rank in ranks:
+        text, _ = rank.communicate(timeout=400)
+        assert rank.returncode == 0, text[-3000:]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model, tmp_path_factory):
+    """What one rank and two ranks found, at each ZeRO stage."""
+    output = tmp_path_factory.mktemp("ranks")
+    run_ranks(1, tiny_model, output, "0")
+    run_ranks(2, tiny_model, output, "0,2,3")
+    return output
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_model):
+    """The same loss and gradients, and one step, by torch alone on unpacked sequences."""
+    model = plain_model(tiny_model)
+    groups, advantages = random_groups(0, SIZES)
+    loss = plain_loss(model, groups, advantages, temperature=0.7)
+    loss.backward()
+    grads = {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0).step()
+    return loss.item(), grads, model
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_two_ranks_with_uneven_data_find_what_one_finds(trained, stage):
+    one = np.load(trained / "grads-1-0-0.npz")
+    two = [np.load(trained / f"grads-2-{stage}-{rank}.npz") for rank in range(2)]
+    assert two[0]["micro_batches"] == two[1]["micro_batches"]
+    assert two[0]["loss"] != two[1]["loss"], "the data of this test must be uneven"
+    assert np.isclose(two[0]["loss"] + two[1]["loss"], one["loss"], atol=1e-5)
+    for name in set(one.files) - {"loss", "micro_batches"}:
+        np.testing.assert_allclose(two[0][name], one[name], atol=1e-5, err_msg=name)
+
+
+def test_gradients_are_those_of_plain_torch(trained, plain):
+    loss, grads, _ = plain
+    found = np.load(trained / "grads-1-0-0.npz")
+    assert np.isclose(found["loss"], loss, atol=1e-5)
+    for name, gradient in grads.items():
+        np.testing.assert_allclose(found[name], gradient, atol=1e-5, err_msg=name)
+        assert np.abs(gradient).max() > 1e-4, f"{name}: a gradient of zero proves nothing"
+
+
+@pytest.mark.parametrize("export", ["export-1-0", "export-2-0", "export-2-2", "export-2-3"])
+def test_one_step_moves_the_weights_as_plain_torch_does(trained, plain, export):
+    stepped = AutoModelForCausalLM.from_pretrained(trained / export, dtype=torch.float32)
+    for (name, expected), found in zip(plain[2].named_parameters(), stepped.parameters(), strict=True):
+        # Adam divides by the gradient's own size, so where that is tiny the sign of rounding decides
+        close = (expected - found).abs() < 1e-5
+        assert close.float().mean() > 0.995, name
+
+
+def test_export_brings_the_tokenizer(trained):
+    assert AutoTokenizer.from_pretrained(trained / "export-2-3").chat_template
+
+
+def test_training_goes_on_from_a_checkpoint_bit_by_bit(trained):
+    same, total = (trained / "resumed").read_text().split(" of ")
+    assert same == total
