@@ -87,7 +87,7 @@ class Math:
                 parsed_gold = self._parsed_gold(gold)
                 if not parsed_gold:
                     return invalid(f"the reference cannot be parsed: {gold[:100]}")
-                for reading in readings(answer, language, gold):
+                for reading in readings(form.without_names(answer, gold), language, gold):
                     reason = form.refused(reading, gold) or self._different(gold, parsed_gold, form.comparable(reading, gold))
                     if not reason:
                         return scored(1.0, flags=flags)

@@ -78,6 +78,13 @@ def refused(answer: str, gold: str) -> str | None:
     return _unevaluated(value_of(answer, gold), gold)
 
 
+def without_names(answer: str, gold: str) -> str:
+    """`x = 2 \\text{ or } x = 3` as `2 \\text{ or } 3`, where the gold answer is a list of values."""
+    if "," not in gold or _RELATION.search(gold):
+        return answer
+    return re.sub(r"(?<![\w\\])[a-zA-Z](?:_\{?\w+\}?)?\s*=\s*", "", answer)
+
+
 def value_of(answer: str, gold: str) -> str:
     """The right side of `x = value`, unless the gold answer is a relation itself; else the answer."""
     if _RELATION.search(gold) or answer.count("=") != 1 or "<" in answer or ">" in answer:
