@@ -1,13 +1,26 @@
 """Calls to Ray actors, each with a deadline and a name."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
+
+
+def spawn(kind: type, placed: Mapping[str, object], env: Mapping[str, str], *arguments: Any) -> Any:
+    """An actor of a class, on its slot, with these environment variables; Ray does not restart it, since its state is lost.
+
+    Args:
+        kind: a plain class; with async methods its calls interleave.
+        placed: Ray options that say where.
+        env: of its process, from the start.
+        arguments: of its constructor.
+    """
+    remote: Any = ray.remote(kind)
+    return remote.options(max_restarts=0, runtime_env={"env_vars": dict(env)}, **placed).remote(*arguments)
 
 
 async def call(waited_for: str, seconds: float, pending: Awaitable[Any]) -> Any:

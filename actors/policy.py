@@ -27,7 +27,6 @@ class RankSettings:
     log: str
 
 
-@ray.remote(max_restarts=0)
 class PolicyRank:
     """One rank. Its methods are collectives over all ranks."""
 
@@ -140,7 +139,9 @@ class Ranks:
 
     async def save(self, folder: Path) -> None:
         """See tower_rl.protocols.Learner."""
-        await call_all("checkpoint of policy rank", self.policy.step_timeout_s, [h.save.remote(str(folder)) for h in self.handles])
+        await call_all(
+            "checkpoint of policy rank", self.policy.step_timeout_s, [h.save.remote(str(folder)) for h in self.handles]
+        )
 
     async def load(self, folder: Path) -> None:
         """See tower_rl.protocols.Learner."""

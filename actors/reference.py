@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from actors.group import call_all
 from actors.process import log_to
 from tower_rl.types import Batch, Floats
 
 
-@ray.remote(max_restarts=0)
 class ReferenceActor:
     """A whole copy of the starting policy."""
 
@@ -25,7 +22,7 @@ class ReferenceActor:
 
         torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.policy = PackedPolicy(load_model(Path(folder), dtype).to(device).eval(), chunk)
+        self.policy = PackedPolicy(load_model(Path(folder), dtype), chunk).to(device).eval()
 
     def ready(self) -> None:
         """Answers once the model is loaded."""

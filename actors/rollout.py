@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import ray
@@ -33,7 +33,6 @@ class EngineSettings:
     log: str
 
 
-@ray.remote(max_restarts=0, max_concurrency=1024)
 class RolloutEngine:
     """One vLLM engine: samples groups, receives weights, answers the probe."""
 
@@ -51,7 +50,7 @@ class RolloutEngine:
         self.engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(
                 model=settings.folder,
-                dtype=settings.dtype,
+                dtype=cast("Any", settings.dtype),
                 max_model_len=settings.max_model_len,
                 tensor_parallel_size=settings.tensor_parallel,
                 gpu_memory_utilization=settings.gpu_memory_utilization if settings.on_gpu else 0.9,
@@ -99,11 +98,9 @@ class RolloutEngine:
         from vllm import SamplingParams, TokensPrompt
 
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
-        request = self.engine.generate(
-            TokensPrompt(prompt_token_ids=list(token_ids)), params, f"probe-{next(self.requests)}"
-        )
+        request = self.engine.generate(TokensPrompt(prompt_token_ids=list(token_ids)), params, f"probe-{next(self.requests)}")
         final = [output async for output in request][-1]
-        per_token = zip(token_ids[1:], final.prompt_logprobs[1:], strict=True)
+        per_token = zip(token_ids[1:], cast("Any", final.prompt_logprobs)[1:], strict=True)
         return np.array([entry[token].logprob for token, entry in per_token], np.float32)
 
     async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
@@ -135,7 +132,9 @@ class RolloutEngine:
 
 def _rollout(output: Any, version: int) -> Rollout:
     token_ids = np.asarray(output.token_ids, np.int64)
-    logprobs = np.array([entry[token].logprob for token, entry in zip(output.token_ids, output.logprobs, strict=True)], np.float32)
+    logprobs = np.array(
+        [entry[token].logprob for token, entry in zip(output.token_ids, output.logprobs, strict=True)], np.float32
+    )
     return Rollout(
         token_ids=token_ids,
         logprobs=logprobs,
@@ -179,7 +178,9 @@ class Engines:
 
     async def probe(self, token_ids: Sequence[int]) -> list[Floats]:
         """Each engine's log-probabilities of a fixed text."""
-        return await call_all("probe of rollout engine", self.request_timeout_s, [h.probe.remote(token_ids) for h in self.handles])
+        return await call_all(
+            "probe of rollout engine", self.request_timeout_s, [h.probe.remote(token_ids) for h in self.handles]
+        )
 
     async def shutdown(self) -> None:
         """End the engines' processes; an engine that does not answer is killed with its actor."""

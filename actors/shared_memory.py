@@ -101,7 +101,8 @@ class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
             if checksum(name, tensor) != expected:
                 raise ValueError(f"weight sync: {name} arrived with other bits than were sent")
         # vLLM may keep a tensor until its layer is complete, past the next group's arrival in the same buffer
-        self.model.load_weights((name, tensor.clone()) for name, tensor in weights)
+        model: Any = self.model
+        model.load_weights((name, tensor.clone()) for name, tensor in weights)
         self.received.update(update_info.names)
 
     def finish_weight_update(self) -> None:
@@ -140,9 +141,7 @@ class SharedMemoryTrainer(TrainerWeightTransferEngine[TrainerInit]):
     init_info_cls = TrainerInit
 
     @classmethod
-    def trainer_init(
-        cls, init_info: TrainerInit, *, client: VLLMWeightSyncClient, source: WeightSource | None = None
-    ) -> Self:
+    def trainer_init(cls, init_info: TrainerInit, *, client: VLLMWeightSyncClient, source: WeightSource | None = None) -> Self:
         """Create the buffer, as large as the largest group, and tell the engines."""
         if source is None:
             raise ValueError("the shared-memory engine needs a WeightSource")

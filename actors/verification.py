@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import ray
-
 from actors.group import call
 from actors.process import log_to
 from tower_rl.config.schema import CompositeVerifier, LeafVerifier, VerifierEntry
@@ -16,7 +14,6 @@ from verifiers.registry import resolve
 from verifiers.types import Task, Verdict
 
 
-@ray.remote(max_restarts=0, max_concurrency=256)
 class VerificationActor:
     """Keeps verifier processes away from engines and trainers."""
 

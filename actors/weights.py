@@ -23,7 +23,11 @@ class EngineClient:
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """See vLLM's VLLMWeightSyncClient, also below."""
-        get("weight-transfer start in the engines", self.timeout_s, [e.init_weight_transfer_engine.remote(init_info) for e in self.engines])
+        get(
+            "weight-transfer start in the engines",
+            self.timeout_s,
+            [e.init_weight_transfer_engine.remote(init_info) for e in self.engines],
+        )
 
     def start_weight_update(self) -> None:
         """Second call."""
@@ -35,7 +39,11 @@ class EngineClient:
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Last call; the version is the one that the rank was told."""
-        get("end of a weight update in the engines", self.timeout_s, [e.finish_weight_update.remote(self.version) for e in self.engines])
+        get(
+            "end of a weight update in the engines",
+            self.timeout_s,
+            [e.finish_weight_update.remote(self.version) for e in self.engines],
+        )
 
 
 class CheckedSync:
@@ -54,33 +62,41 @@ class CheckedSync:
     async def push(self, version: int) -> Mapping[str, float]:
         """See tower_rl.protocols.WeightSync."""
         try:
-            await call_all("weight sync of policy rank", self.timeout_s, [h.send_weights.remote(version) for h in self.ranks.handles])
+            await call_all(
+                "weight sync of policy rank", self.timeout_s, [h.send_weights.remote(version) for h in self.ranks.handles]
+            )
         except Exception as error:
             if "weight sync:" in str(error):
                 raise MismatchExceeded(_sync_message(error, version)) from error
             raise
+        return {"mismatch/probe": await self.compare(version)}
+
+    async def compare(self, version: int) -> float:
+        """Mean difference of the probe prompt's log-probabilities, trainer against the worst engine, in nats a token.
+
+        Raises MismatchExceeded when it is beyond the bound.
+        """
         trainer = (await self.ranks.probe(probe_batch(self.probe)))[0]
         answers = await self.engines.probe(self.probe)
         difference = max(float(np.abs(answer - trainer).mean()) for answer in answers)
-        if not difference <= self.bound.mean:
+        if not difference <= self.bound.probe:
             raise MismatchExceeded(
-                f"after the sync of version {version} an engine's log-probabilities of the probe prompt differ from the trainer's "
-                f"by {difference:.3f} nats a token (bound {self.bound.mean}): the engine does not run the trainer's weights"
+                f"after the sync of version {version} an engine's log-probabilities of the probe prompt differ from the "
+                f"trainer's by {difference:.3f} nats a token (bound {self.bound.probe}): "
+                "the engine does not run the trainer's weights"
             )
-        return {"mismatch/probe": difference}
+        return difference
 
 
 def probe_batch(tokens: Sequence[int]) -> MicroBatch:
     """One document in which every token after the first is scored."""
     ids = np.asarray(tokens, np.int64)
     count = len(ids) - 1
-    zeros = np.zeros(len(ids), np.int64)
     nothing: Floats = np.zeros((1, count), np.float32)
     return MicroBatch(
-        token_ids=ids,
-        position_ids=np.arange(len(ids)),
-        documents=zeros,
-        branches=zeros,
+        token_ids=ids[None],
+        position_ids=np.arange(len(ids))[None],
+        branches=np.zeros((1, len(ids)), np.int64),
         predictors=np.arange(count),
         targets=ids[1:],
         rows=np.zeros(count, np.int64),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ray
 
+from actors.group import spawn
 from actors.policy import PolicyRank, Ranks, RankSettings
 from actors.process import idle_env
 from actors.reference import ReferenceActor, References
@@ -82,7 +83,7 @@ def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) 
             seed=config.run.seed + 1_000 * place.attempt + 100_000 * i,
             log=str(place.logs / f"rollout-{i}.log"),
         )
-        handles.append(RolloutEngine.options(runtime_env={"env_vars": env}, **options_).remote(settings))
+        handles.append(spawn(RolloutEngine, options_, env, settings))
     return Engines(handles, request_timeout_s=rollout.request_timeout_s, start_timeout_s=rollout.start_timeout_s)
 
 
@@ -94,24 +95,22 @@ def _ranks(config: Config, stage: RlvrStage, place: Place, placed: Sequence[dict
         settings = RankSettings(
             str(place.model), config.model.dtype, config.policy, config.run.seed, threads, str(place.logs / f"policy-{i}.log")
         )
-        handles.append(PolicyRank.options(runtime_env={"env_vars": env}, **options_).remote(settings, i, len(placed)))
+        handles.append(spawn(PolicyRank, options_, env, settings, i, len(placed)))
     return Ranks(handles, config.policy, stage)
 
 
 def _references(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> References:
     threads = max(1, (os.cpu_count() or 1) // len(placed))
-    handles = [
-        ReferenceActor.options(runtime_env={"env_vars": idle_env(threads)}, **options_).remote(
-            str(place.model), config.model.dtype, config.policy.logprob_chunk, threads, str(place.logs / f"reference-{i}.log")
-        )
-        for i, options_ in enumerate(placed)
-    ]
+    handles = []
+    for i, options_ in enumerate(placed):
+        log = str(place.logs / f"reference-{i}.log")
+        arguments = (str(place.model), config.model.dtype, config.policy.logprob_chunk, threads, log)
+        handles.append(spawn(ReferenceActor, options_, idle_env(threads), *arguments))
     return References(handles, config.reference.timeout_s)
 
 
 def _verification(config: Config, place: Place, options_: dict[str, object]) -> Verification:
     pool = config.verification
-    handle = VerificationActor.options(**options_).remote(
-        specs(config.verifiers), pool.workers, pool.memory_mib, str(place.logs / "verification.log")
-    )
+    arguments = (specs(config.verifiers), pool.workers, pool.memory_mib, str(place.logs / "verification.log"))
+    handle = spawn(VerificationActor, options_, {}, *arguments)
     return Verification(handle, config.verifiers, pool.timeout_s)

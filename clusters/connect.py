@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -27,7 +28,7 @@ def connect(cluster: Cluster, cpus_needed: int) -> Iterator[str]:
         RunError: if there is no Ray at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    common = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if cluster.address == "local":
             context = ray.init(

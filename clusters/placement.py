@@ -38,10 +38,14 @@ def slots(config: Config, gpus: float) -> list[Slot]:
         counts["reference"] = config.reference.workers
     wanted = sum(n * (config.rollout.tensor_parallel if role == "rollout" else 1) for role, n in counts.items())
     if 1 < gpus < wanted:
-        raise RunError(f"the run needs {wanted} GPUs ({_shares(counts)}), the cluster has {gpus:.0f}; one GPU for all would do, too")
+        raise RunError(
+            f"the run needs {wanted} GPUs ({_shares(counts)}), the cluster has {gpus:.0f}; one GPU for all would do, too"
+        )
     share = 0.0 if gpus == 0 else min(1.0, gpus / wanted)
     result = [
-        Slot(role, 1, share * (config.rollout.tensor_parallel if role == "rollout" else 1)) for role, n in counts.items() for _ in range(n)
+        Slot(role, 1, share * (config.rollout.tensor_parallel if role == "rollout" else 1))
+        for role, n in counts.items()
+        for _ in range(n)
     ]
     return [*result, Slot("verification", 1, 0)]
 

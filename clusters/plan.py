@@ -7,11 +7,15 @@ from tower_rl.config.schema import Config
 def describe(config: Config) -> str:
     """The plan of a run: its actors, what each asks Ray for, and the size of a step."""
     rollout, policy = config.rollout, config.policy
-    lines = [f"{config.run.name}: model {config.model.path}, run folder {config.run.dir}, Ray {config.cluster.address}", "", "actors"]
+    lines = [
+        f"{config.run.name}: model {config.model.path}, run folder {config.run.dir}, Ray {config.cluster.address}",
+        "",
+        "actors",
+    ]
     on_gpus = slots(config, 1e9)
     for role in dict.fromkeys(slot.role for slot in on_gpus):
         places = [slot for slot in on_gpus if slot.role == role]
-        lines.append(f"  {len(places)} x {role}: {places[0].cpus:.0f} CPU, {places[0].gpus:.0f} GPU each (0 GPU where the cluster has none)")
+        lines.append(f"  {len(places)} x {role}: {places[0].cpus:.0f} CPU, {places[0].gpus:.0f} GPU each (none without GPUs)")
     rollouts = rollout.prompts_per_step * rollout.group_size
     lines += ["", "a step"]
     lines += [
@@ -21,5 +25,8 @@ def describe(config: Config) -> str:
         "",
         "stages",
     ]
-    lines += [f"  {i}-{s.name}: {s.steps} steps, checkpoint every {s.save_every}, KL {s.kl_coefficient}" for i, s in enumerate(config.stages)]
+    lines += [
+        f"  {i}-{s.name}: {s.steps} steps, checkpoint every {s.save_every}, KL {s.kl_coefficient}"
+        for i, s in enumerate(config.stages)
+    ]
     return "\n".join(lines)

@@ -13,7 +13,9 @@ def prompt(tokens, cursor=0, verifier="v", **rest):
     """A Prompt of the given tokens."""
     message = {"role": "user", "content": f"prompt {cursor}"}
     values = {"reference": None, "meta": {}, "source": "s", **rest}
-    return Prompt(id=f"s/{cursor}", messages=(message,), token_ids=tuple(int(t) for t in tokens), verifier=verifier, cursor=cursor, **values)
+    return Prompt(
+        id=f"s/{cursor}", messages=(message,), token_ids=tuple(int(t) for t in tokens), verifier=verifier, cursor=cursor, **values
+    )
 
 
 def rollout(tokens, logprobs, version=0):

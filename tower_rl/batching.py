@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tower_rl.types import Batch, Floats, Group, Ints, MicroBatch, Rollout
+from tower_rl.types import Batch, Bools, Floats, Group, Ints, MicroBatch, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,16 @@ class Piece:
         return len(self.prompt_ids) + sum(len(r.token_ids) for r in self.rollouts)
 
 
-def assemble(groups: Sequence[Group], advantages: Sequence[Floats], *, ranks: int, budget: int, temperature: float) -> list[Batch]:
+def assemble(
+    groups: Sequence[Group], advantages: Sequence[Floats], *, ranks: int, budget: int, temperature: float
+) -> list[Batch]:
     """One batch a rank, with the same number of micro-batches each.
 
     Args:
         groups: the rollouts to train on.
         advantages: for each group, [G] one advantage a rollout.
         ranks: data-parallel size.
-        budget: most packed tokens of a micro-batch.
+        budget: most tokens of a micro-batch, padding included.
         temperature: of the sampling.
 
     Raises:
@@ -41,7 +43,9 @@ def assemble(groups: Sequence[Group], advantages: Sequence[Floats], *, ranks: in
     lengths = [len(r.token_ids) for g in groups for r in g.rollouts]
     micro_batches = [_pack(b) if b else _empty() for b in bins]
     return [
-        Batch(tuple(micro_batches[rank::ranks]), global_tokens=sum(lengths), global_rollouts=len(lengths), temperature=temperature)
+        Batch(
+            tuple(micro_batches[rank::ranks]), global_tokens=sum(lengths), global_rollouts=len(lengths), temperature=temperature
+        )
         for rank in range(ranks)
     ]
 
@@ -50,75 +54,82 @@ def _pieces(groups: Sequence[Group], advantages: Sequence[Floats], budget: int) 
     pieces: list[Piece] = []
     first_id = 0
     for group, advantage in zip(groups, advantages, strict=True):
-        room, members = 0, []
-        for i, rollout in enumerate(group.rollouts):
-            need = len(rollout.token_ids)
-            if len(group.prompt.token_ids) + need > budget:
-                raise ValueError(f"a rollout of {len(group.prompt.token_ids) + need} tokens exceeds the budget of {budget}")
-            if not members or room < need:
-                members = []
-                pieces.append(Piece(group.prompt.token_ids, (), (), ()))
-                room = budget - len(group.prompt.token_ids)
-            members.append(i)
-            room -= need
-            pieces[-1] = Piece(
-                group.prompt.token_ids,
-                tuple(group.rollouts[k] for k in members),
-                tuple(float(advantage[k]) for k in members),
-                tuple(first_id + k for k in members),
+        for part in _parts([len(r.token_ids) for r in group.rollouts], budget - len(group.prompt.token_ids)):
+            rollouts = tuple(group.rollouts[k] for k in part)
+            pieces.append(
+                Piece(
+                    group.prompt.token_ids, rollouts, tuple(float(advantage[k]) for k in part), tuple(first_id + k for k in part)
+                )
             )
         first_id += len(group.rollouts)
     return pieces
 
 
-def _balance(pieces: Sequence[Piece], ranks: int, budget: int) -> list[list[Piece]]:
-    """The fewest bins, a multiple of `ranks`, that hold the pieces; largest piece first, always into the emptiest bin.
+def _parts(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Consecutive rollouts that fit into `room` tokens together."""
+    parts: list[list[int]] = []
+    left = -1
+    for i, length in enumerate(lengths):
+        if length > room:
+            raise ValueError(f"a rollout of {length} tokens exceeds the {room} that the token budget leaves after its prompt")
+        if length > left:
+            parts.append([])
+            left = room
+        parts[-1].append(i)
+        left -= length
+    return parts
 
-    Bins come ordered by size, so that dealing them out in turn gives each rank bins of like size at the same time.
+
+def _balance(pieces: Sequence[Piece], ranks: int, budget: int) -> list[list[Piece]]:
+    """The fewest micro-batches, a multiple of `ranks`, whose padded rows fit into the budget.
+
+    Pieces of like length go together, since a row is padded to its micro-batch's longest; micro-batches come ordered by
+    size, so that dealing them out in turn gives each rank ones of like size at the same time.
     """
     order = sorted(pieces, key=lambda p: p.tokens, reverse=True)
-    count = ranks * max(1, -(-sum(p.tokens for p in pieces) // (budget * ranks)))
-    while True:
-        bins: list[list[Piece]] = [[] for _ in range(count)]
-        sizes = [0] * count
-        for piece in order:
-            emptiest = sizes.index(min(sizes))
-            bins[emptiest].append(piece)
-            sizes[emptiest] += piece.tokens
-        if max(sizes) <= budget:
-            return [bins[i] for i in sorted(range(count), key=lambda i: -sizes[i])]
+    count = ranks
+    while (bins := _cut(order, count)) and max(_area(b) for b in bins) > budget:
         count += ranks
+    return sorted(bins, key=_area, reverse=True)
+
+
+def _cut(order: Sequence[Piece], count: int) -> list[list[Piece]]:
+    """Consecutive runs of the ordered pieces, of like number of tokens; some may be empty."""
+    bins: list[list[Piece]] = [[] for _ in range(count)]
+    total, before = sum(p.tokens for p in order), 0
+    for piece in order:
+        middle = before + piece.tokens / 2
+        bins[min(count - 1, int(middle * count / total))].append(piece)
+        before += piece.tokens
+    return bins
+
+
+def _area(pieces: Sequence[Piece]) -> int:
+    return len(pieces) * max((p.tokens for p in pieces), default=0)
 
 
 def _pack(pieces: Sequence[Piece]) -> MicroBatch:
-    columns: dict[str, list[Ints]] = {
-        k: [] for k in ("token_ids", "position_ids", "documents", "branches", "predictors", "targets", "rows", "columns")
-    }
-    offset, row = 0, 0
-    for document, piece in enumerate(pieces):
-        prompt = len(piece.prompt_ids)
-        _append(columns, piece.prompt_ids, np.arange(prompt), document, 0)
-        branch_start = offset + prompt
+    shape = (len(pieces), max(p.tokens for p in pieces))
+    token_ids, position_ids, branches = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1)
+    scored: list[tuple[Ints, Ints, Ints, Ints]] = []  # predictors, targets, rows, columns of each rollout
+    for row, piece in enumerate(pieces):
+        prompt = start = len(piece.prompt_ids)
+        token_ids[row, :prompt] = piece.prompt_ids
+        position_ids[row, :prompt] = np.arange(prompt)
+        branches[row, :prompt] = 0
         for branch, rollout in enumerate(piece.rollouts, start=1):
             length = len(rollout.token_ids)
-            _append(columns, rollout.token_ids, prompt + np.arange(length), document, branch)
-            before = branch_start + np.arange(length) - 1
-            before[0] = offset + prompt - 1  # the prompt's last token predicts the first of each response
-            columns["predictors"].append(before)
-            columns["targets"].append(np.asarray(rollout.token_ids, np.int64))
-            columns["rows"].append(np.full(length, row))
-            columns["columns"].append(np.arange(length))
-            branch_start += length
-            row += 1
-        offset = branch_start
-    return _with_rollouts({k: np.concatenate(v).astype(np.int64) for k, v in columns.items()}, pieces)
-
-
-def _append(columns: dict[str, list[Ints]], tokens: Sequence[int] | Ints, positions: Ints, document: int, branch: int) -> None:
-    columns["token_ids"].append(np.asarray(tokens, np.int64))
-    columns["position_ids"].append(positions)
-    columns["documents"].append(np.full(len(positions), document))
-    columns["branches"].append(np.full(len(positions), branch))
+            part = slice(start, start + length)
+            token_ids[row, part] = rollout.token_ids
+            position_ids[row, part] = prompt + np.arange(length)
+            branches[row, part] = branch
+            before = start - 1 + np.arange(length)
+            before[0] = prompt - 1  # the prompt's last token predicts the first of each response
+            scored.append((row * shape[1] + before, rollout.token_ids, np.full(length, len(scored)), np.arange(length)))
+            start += length
+    predictors, targets, rows, columns = (np.concatenate(x) for x in zip(*scored, strict=True))
+    packed = {"token_ids": token_ids, "position_ids": position_ids, "branches": branches}
+    return _with_rollouts(packed | {"predictors": predictors, "targets": targets, "rows": rows, "columns": columns}, pieces)
 
 
 def _with_rollouts(packed: dict[str, Ints], pieces: Sequence[Piece]) -> MicroBatch:
@@ -136,16 +147,15 @@ def _with_rollouts(packed: dict[str, Ints], pieces: Sequence[Piece]) -> MicroBat
 
 def _empty() -> MicroBatch:
     """A micro-batch of weight zero, so that all ranks run the same number of passes (ZeRO-2 and 3 hang otherwise)."""
-    one = np.zeros(1, np.int64)
+    one, row = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
     nothing = np.zeros((1, 1), np.float32)
     return MicroBatch(
-        token_ids=one, position_ids=one, documents=one, branches=one, predictors=one, targets=one, rows=one, columns=one,
+        token_ids=row, position_ids=row, branches=row, predictors=one, targets=one, rows=one, columns=one,
         mask=np.zeros((1, 1), np.bool_), old_logprobs=nothing, advantages=nothing, rollout_ids=np.full(1, -1),
     )  # fmt: skip
 
 
-def visible(documents: Ints, branches: Ints) -> np.ndarray:
-    """[N, N] True where the row's token may attend to the column's: earlier, same document, shared prompt or own branch."""
-    same = documents[:, None] == documents[None, :]
-    reachable = (branches[None, :] == 0) | (branches[:, None] == branches[None, :])
-    return np.tril(same & reachable)
+def visible(branches: Ints) -> Bools:
+    """[R, L, L] True where a token may attend to another of its row: earlier, and of the shared prompt or its own branch."""
+    reachable = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
+    return np.tril(reachable)

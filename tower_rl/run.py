@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tower_rl.config.schema import Config, RlvrStage
     from tower_rl.data.stream import PromptStream
     from tower_rl.reporting.progress import Progress
-    from tower_rl.runfolder import RunFolder, StageFolder
+    from tower_rl.runfolder import RunFolder
     from tower_rl.stages.rlvr import Parts
 
 EPILOGUE = """\
@@ -149,9 +149,10 @@ async def _panel(parts: "Parts", stream: "PromptStream", config: "Config", path:
 
 def _header(config: "Config", stage: "RlvrStage", folder: "RunFolder", progress: "Progress") -> None:
     rollout = config.rollout
+    size = f"{rollout.prompts_per_step} prompts x {rollout.group_size} samples, up to {rollout.max_new_tokens} tokens each"
     facts = {
         "model": config.model.path,
-        "steps": f"{stage.steps} of {rollout.prompts_per_step} prompts x {rollout.group_size} samples, up to {rollout.max_new_tokens} tokens",
+        "steps": f"{stage.steps} of {size}",
         "verifiers": ", ".join(config.verifiers),
         "folder": str(folder.path),
     }

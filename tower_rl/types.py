@@ -5,7 +5,7 @@
 Every value is frozen; each step adds a value and changes none. Glossary of shapes:
 
     G  rollouts of one prompt          T  response tokens of one rollout (ragged; padded to the longest in a micro-batch)
-    B  rollouts in one micro-batch     N  packed tokens of one micro-batch       M  response tokens of one micro-batch
+    B  rollouts of one micro-batch     R, L  rows of one micro-batch, and their length     M  response tokens of one micro-batch
 """
 
 from collections.abc import Mapping
@@ -90,21 +90,19 @@ class ScoredGroup:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rollouts packed for one forward pass; a prompt shared by several rollouts stands in it once.
+    """Rollouts packed for one forward pass: R rows, each a prompt that stands once and responses that share it.
 
-    A token sees the earlier tokens of its document that belong to the shared prompt (branch 0) or to its own branch.
+    A token sees the earlier tokens of its row that belong to the shared prompt (branch 0) or to its own branch.
     """
 
     token_ids: Ints
-    """[N]"""
+    """[R, L] padded with 0."""
     position_ids: Ints
-    """[N] positions restart with each document, and after the prompt with each branch."""
-    documents: Ints
-    """[N] which document a token belongs to; -1 is padding, which sees only itself."""
+    """[R, L] positions go on after the prompt anew in each branch."""
     branches: Ints
-    """[N] 0 for the shared prompt, k for its k-th response."""
+    """[R, L] 0 for the shared prompt, k for its k-th response, -1 for padding."""
     predictors: Ints
-    """[M] index into N of the token whose hidden state predicts the response token."""
+    """[M] index into the flattened R * L of the token whose hidden state predicts the response token."""
     targets: Ints
     """[M] the response tokens."""
     rows: Ints

@@ -51,7 +51,7 @@ def sample_rules(generator: random.Random, count: int) -> list[dict[str, Any]]:
     """`count` different rules that do not contradict each other, as a task's meta has them."""
     chosen: list[str] = []
     for name in generator.sample(sorted(RULES), len(RULES)):
-        if len(chosen) < count and not any({name, other} <= group for group in _EXCLUSIVE for other in chosen):
+        if len(chosen) < count and not any({name, other} <= group for group in EXCLUSIVE for other in chosen):
             chosen.append(name)
     if len(chosen) < count:
         raise ValueError(f"only {len(chosen)} rules go together, not {count}")
@@ -201,7 +201,7 @@ RULES: Mapping[str, Rule] = {
     ),
 }
 
-_EXCLUSIVE = (
+EXCLUSIVE = (
     {"lowercase", "uppercase", "ends_with"},
     {"uppercase", "contains"},
     {"json_object", "ends_with"},

@@ -263,6 +263,9 @@ class MismatchBound(Section):
     """Mean absolute difference over the step's tokens, in nats."""
     outside: Share = 0.3
     """Share of tokens whose probability ratio is outside [0.8, 1.25]."""
+    probe: Annotated[float, Field(gt=0)] = 0.5
+    """Mean absolute difference on the probe prompt after a weight sync, in nats: its tokens are not the model's own choice and
+    thus unlikely, where bfloat16 alone makes about 0.1; foreign weights make several."""
 
 
 class RlvrStage(Section):

@@ -3,11 +3,12 @@
 import difflib
 import itertools
 import random
+import warnings
 from collections.abc import Iterable
 
 from tower_rl.config.schema import ConstraintSource, ReasoningGymSource
 from tower_rl.data.rows import DataError, Row, user_message
-from verifiers.constraints import _EXCLUSIVE, RULES, instruction
+from verifiers.constraints import EXCLUSIVE, RULES, instruction
 
 TOPICS = (
     "rain", "the sea", "a train journey", "bread", "a small garden", "winter", "coffee", "a lost key", "the moon",
@@ -23,8 +24,10 @@ def reasoning_gym_rows(name: str, source: ReasoningGymSource, seed: int) -> list
 
     Raises DataError for an unknown task (with the nearest names) and for options that the task refuses.
     """
-    import reasoning_gym  # takes two seconds, which a run without such a source need not spend
-    from reasoning_gym.factory import DATASETS
+    with warnings.catch_warnings():  # a dependency compares with `is`; nothing that our users could mend
+        warnings.simplefilter("ignore", SyntaxWarning)
+        import reasoning_gym  # takes two seconds, which a run without such a source need not spend
+        from reasoning_gym.factory import DATASETS
 
     if source.task not in DATASETS:
         raise DataError(f"source {name!r}: reasoning-gym has no task {source.task!r}; {_nearest(source.task, DATASETS)}")
@@ -53,7 +56,7 @@ def constraint_rows(name: str, source: ConstraintSource, seed: int) -> list[Row]
     choices = [
         rules
         for rules in itertools.combinations(sorted(set(source.rules)), source.rules_per_prompt)
-        if not any(len(group & set(rules)) > 1 for group in _EXCLUSIVE)
+        if not any(len(group & set(rules)) > 1 for group in EXCLUSIVE)
     ]
     if not choices:
         raise DataError(f"source {name!r}: no {source.rules_per_prompt} of the rules {', '.join(source.rules)} go together")

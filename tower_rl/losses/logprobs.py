@@ -34,15 +34,17 @@ class LogprobHead(nn.Module):
 
 class _ChunkedLogprob(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int
+    ) -> tuple[Tensor, Tensor]:
         logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         normalizers, entropies = torch.empty_like(logprobs), torch.empty_like(logprobs)
         for part in _parts(len(hidden), chunk):
             logits = _logits(hidden[part], weight, temperature)
             normalizers[part] = logits.logsumexp(-1)
             logprobs[part] = logits.gather(1, targets[part, None])[:, 0] - normalizers[part]
-            expected = logits.sub(normalizers[part, None]).exp_().mul_(logits).sum(-1)
-            entropies[part] = normalizers[part] - expected
+            probabilities = torch.sub(logits, normalizers[part, None]).exp_()
+            entropies[part] = normalizers[part] - (probabilities[:, None] @ logits[:, :, None])[:, 0, 0]
         ctx.save_for_backward(hidden, weight, targets, normalizers)
         ctx.temperature, ctx.chunk = temperature, chunk
         ctx.mark_non_differentiable(entropies)
@@ -51,13 +53,15 @@ class _ChunkedLogprob(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, normalizers = ctx.saved_tensors
+        parts = _parts(len(hidden), ctx.chunk)
+        # Several chunks add up in float32; a single one needs no sum.
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32 if len(parts) > 1 else weight.dtype)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
-        for part in _parts(len(hidden), ctx.chunk):
+        for part in parts:
             # d logprob / d logits = onehot(target) - softmax
-            grad = _logits(hidden[part], weight, ctx.temperature).sub_(normalizers[part, None]).exp_().neg_()
-            grad.scatter_add_(1, targets[part, None], torch.ones_like(normalizers[part, None]))
-            grad = grad.mul_(grads[0][part, None] / ctx.temperature).to(hidden.dtype)
+            scale = grads[0][part, None] / ctx.temperature
+            grad = _logits(hidden[part], weight, ctx.temperature).sub_(normalizers[part, None]).exp_().mul_(-scale)
+            grad = grad.scatter_add_(1, targets[part, None], scale).to(hidden.dtype)
             grad_hidden[part] = grad @ weight
             grad_weight += grad.T @ hidden[part]
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None
@@ -68,4 +72,5 @@ def _parts(total: int, chunk: int) -> list[slice]:
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    return (hidden @ weight.T).float().div_(temperature)
+    logits = (hidden @ weight.T).float()
+    return logits if temperature == 1.0 else logits.div_(temperature)

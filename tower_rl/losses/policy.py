@@ -1,6 +1,7 @@
 """The policy loss of one micro-batch, through verl's losses and KL penalties."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -73,13 +74,15 @@ def policy_loss(
     )
     sums = _ratio_sums(objective, logprobs.detach(), old_logprobs, advantages, mask)
     if reference_logprobs is not None:
-        kl = core_algos.kl_penalty(logprobs, reference_logprobs, objective.kl_estimator)
+        kl = core_algos.kl_penalty(cast("Any", logprobs), cast("Any", reference_logprobs), objective.kl_estimator)
         loss = loss + objective.kl_coefficient * core_algos.agg_loss(kl, weight, objective.aggregation, **info)
         sums["kl"] = (kl.detach() * weight).sum()
     return loss, sums
 
 
-def _ratio_sums(objective: Objective, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def _ratio_sums(
+    objective: Objective, logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor
+) -> dict[str, Tensor]:
     """Counts of clipped tokens and of tokens on which engine and trainer differ."""
     difference = logprobs - old_logprobs
     ratio = difference.exp()

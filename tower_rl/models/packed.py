@@ -1,6 +1,9 @@
 """The forward pass that training uses: packed tokens in, log-probabilities of the response tokens out."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -13,7 +16,7 @@ from tower_rl.types import Floats, MicroBatch
 class PackedPolicy(nn.Module):
     """A causal language model that scores the response tokens of a micro-batch.
 
-    sdpa does not isolate packed documents by their positions alone, so an explicit mask says who sees whom.
+    sdpa does not isolate the responses of a row by their positions alone, so an explicit mask says who sees whom.
     """
 
     def __init__(self, model: PreTrainedModel, chunk: int) -> None:
@@ -30,23 +33,25 @@ class PackedPolicy(nn.Module):
     def forward(self, micro_batch: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
         """[M] log-probabilities with gradient, and [M] entropies without, both float32."""
         device = self.model.device
-        mask = torch.from_numpy(visible(micro_batch.documents, micro_batch.branches)).to(device)
         output = self.model.model(
-            input_ids=torch.from_numpy(micro_batch.token_ids).to(device)[None],
-            position_ids=torch.from_numpy(micro_batch.position_ids).to(device)[None],
-            attention_mask=mask[None, None],
+            input_ids=tensor(micro_batch.token_ids, device),
+            position_ids=tensor(micro_batch.position_ids, device),
+            attention_mask=tensor(visible(micro_batch.branches), device)[:, None],
             use_cache=False,
         )
-        predictors = torch.from_numpy(micro_batch.predictors).to(device)
-        targets = torch.from_numpy(micro_batch.targets).to(device)
-        return self.model.lm_head(output.last_hidden_state[0, predictors], targets, temperature)
+        hidden = output.last_hidden_state.flatten(0, 1)[tensor(micro_batch.predictors, device)]
+        return self.model.lm_head(hidden, tensor(micro_batch.targets, device), temperature)
+
+
+def tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of an array: those that come through Ray are read-only, which tensors cannot be."""
+    return torch.tensor(array, device=device)
 
 
 def scatter(values: Tensor, micro_batch: MicroBatch) -> Tensor:
     """[M] values to [B, T], 0 where there is no response token; keeps the gradient."""
-    rows, columns = torch.from_numpy(micro_batch.rows), torch.from_numpy(micro_batch.columns)
-    padded = values.new_zeros(micro_batch.mask.shape)
-    return padded.index_put((rows.to(values.device), columns.to(values.device)), values)
+    places = tensor(micro_batch.rows, values.device), tensor(micro_batch.columns, values.device)
+    return values.new_zeros(micro_batch.mask.shape).index_put(places, values)
 
 
 @torch.no_grad()

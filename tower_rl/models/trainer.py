@@ -18,7 +18,7 @@ from torch import Tensor
 from tower_rl.config.schema import Policy
 from tower_rl.losses.policy import Denominators, Objective, policy_loss
 from tower_rl.models.load import load_model, load_tokenizer
-from tower_rl.models.packed import PackedPolicy, scatter, score
+from tower_rl.models.packed import PackedPolicy, scatter, score, tensor
 from tower_rl.types import Batch, Floats, MicroBatch
 
 
@@ -44,7 +44,9 @@ class Trainer:
             model.gradient_checkpointing_enable()
         model.train()
         self.source_folder = folder
-        self.engine, *_ = deepspeed.initialize(model=PackedPolicy(model, policy.logprob_chunk), config=_deepspeed_config(policy, dtype))
+        self.engine, *_ = deepspeed.initialize(
+            model=PackedPolicy(model, policy.logprob_chunk), config=_deepspeed_config(policy, dtype)
+        )
 
     @property
     def network(self) -> torch.nn.Module:
@@ -73,7 +75,7 @@ class Trainer:
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
             largest = max(largest, peak)
-            tokens += len(micro_batch.token_ids)
+            tokens += int((micro_batch.branches >= 0).sum())
         return RankResult(sums, largest, tokens, float("nan"))
 
     def _loss(
@@ -81,10 +83,16 @@ class Trainer:
     ) -> tuple[Tensor, dict[str, Tensor], float]:
         logprobs, entropies = self.engine(micro_batch, temperature)
         padded = scatter(logprobs, micro_batch)
-        old, advantages, mask = (_tensor(x, padded) for x in (micro_batch.old_logprobs, micro_batch.advantages, micro_batch.mask))
-        reference = micro_batch.reference_logprobs
+        device, reference = padded.device, micro_batch.reference_logprobs
+        old, mask = tensor(micro_batch.old_logprobs, device), tensor(micro_batch.mask, device)
         loss, sums = policy_loss(
-            objective, over, padded, old, None if reference is None else _tensor(reference, padded), advantages, mask
+            objective,
+            over,
+            padded,
+            old,
+            None if reference is None else tensor(reference, device),
+            tensor(micro_batch.advantages, device),
+            mask,
         )
         sums["entropy"] = (scatter(entropies, micro_batch) * mask).sum()
         return loss, sums, float(((padded.detach() - old).abs() * mask).max())
@@ -165,10 +173,6 @@ def _deepspeed_config(policy: Policy, dtype: str) -> dict[str, Any]:
     }
 
 
-def _tensor(array: Any, like: Tensor) -> Tensor:
-    return torch.from_numpy(array).to(like.device)
-
-
 def _write_shard(folder: Path, shard: dict[str, Tensor], index: dict[str, str]) -> None:
     name = f"model-{len(set(index.values())) + 1:05d}.safetensors"
     save_file(shard, folder / name, metadata={"format": "pt"})
@@ -184,4 +188,3 @@ def _write_rest(folder: Path, index: dict[str, str], network: Any, source: Path)
     if network.can_generate() and network.generation_config is not None:
         network.generation_config.save_pretrained(folder)
     load_tokenizer(source).save_pretrained(folder)
-

@@ -70,7 +70,9 @@ class Journal:
     def write(self, step: Step) -> None:
         """One row of metrics, one file of rollouts, one line on the screen."""
         row = {"step": step.number, "stage": self.name, "attempt": self.run.attempt, **figures(step)}
-        write_rollouts(self.folder.rollouts(step.number), step.number, step.scored, aligned(step.scored, step.trained, step.advantages))
+        write_rollouts(
+            self.folder.rollouts(step.number), step.number, step.scored, aligned(step.scored, step.trained, step.advantages)
+        )
         self.metrics.append(row)
         self.progress.step(row, self.steps)
 
@@ -89,7 +91,9 @@ def figures(step: Step) -> dict[str, float]:
     verdicts = [v for g in step.scored for v in g.verdicts]
     rollouts = [r for g in step.scored for r in g.rollouts]
     seconds = step.seconds
-    scores = {name: _mean(v.score for g in step.scored if g.prompt.verifier == name for v in g.verdicts) for name in _names(step.scored)}
+    scores = {
+        name: _mean(v.score for g in step.scored if g.prompt.verifier == name for v in g.verdicts) for name in _names(step.scored)
+    }
     result = step.result
     return {
         "reward/mean": _mean(v.score for v in verdicts),
@@ -112,7 +116,9 @@ def figures(step: Step) -> dict[str, float]:
 
 def aligned(scored: Sequence[ScoredGroup], trained: Sequence[Group], advantages: Sequence[Floats]) -> list[list[float | None]]:
     """For each scored group the advantage of each rollout; None where it was not trained on."""
-    by_rollout = {id(r): float(a) for g, values in zip(trained, advantages, strict=True) for r, a in zip(g.rollouts, values, strict=True)}
+    by_rollout = {
+        id(r): float(a) for g, values in zip(trained, advantages, strict=True) for r, a in zip(g.rollouts, values, strict=True)
+    }
     return [[by_rollout.get(id(r)) for r in group.rollouts] for group in scored]
 
 

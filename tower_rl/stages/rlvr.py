@@ -1,12 +1,13 @@
 """Reinforcement learning with verifiable rewards: the synchronous loop.
 
-    consumes   prompts of the stream, in order
-    produces   a row of metrics, a file of rollouts and a policy version every step, a checkpoint every `save_every` steps
-    waits for  every verdict of the step before it trains, the weights in every engine before it samples again
-    unblocked  by the deadlines of tower_rl.protocols: whoever does not answer ends the run by name
+consumes   prompts of the stream, in order
+produces   a row of metrics, a file of rollouts and a policy version every step, a checkpoint every `save_every` steps
+waits for  every verdict of the step before it trains, the weights in every engine before it samples again
+unblocked  by the deadlines of tower_rl.protocols: whoever does not answer ends the run by name
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ def check_verdicts(scored: Sequence[ScoredGroup], bound: float) -> None:
     if len(reasons) > bound * len(verdicts):
         commonest = max(set(reasons), key=reasons.count)
         raise InvalidRateExceeded(
-            f"{len(reasons)} of {len(verdicts)} verdicts are invalid (verification.max_invalid_rate {bound}); most often {commonest}"
+            f"{len(reasons)} of {len(verdicts)} verdicts are invalid (verification.max_invalid_rate {bound}); "
+            f"most often {commonest}"
         )
     if not any(sum(v.score is not None for v in group.verdicts) >= 2 for group in scored):
         raise InvalidRateExceeded("no group has two valid verdicts, so there is nothing to train on")
@@ -115,11 +117,11 @@ def check_mismatch(result: StepResult, stage: RlvrStage) -> None:
     mean, outside = result.metrics["mismatch/mean"], result.metrics["mismatch/outside"]
     if not (mean <= stage.mismatch.mean and outside <= stage.mismatch.outside):
         raise MismatchExceeded(
-            f"engine and trainer differ by {mean:.3f} nats a token (bound {stage.mismatch.mean}) and {outside:.0%} of the ratios are "
-            f"outside [0.8, 1.25] (bound {stage.mismatch.outside:.0%}). Either they do not run the same weights, or they do not compute "
-            "the same distribution (dtype, temperature, truncated sampling). Bounds: stages.N.mismatch"
+            f"engine and trainer differ by {mean:.3f} nats a token (bound {stage.mismatch.mean}) and {outside:.0%} of the "
+            f"ratios are outside [0.8, 1.25] (bound {stage.mismatch.outside:.0%}). Either they do not run the same weights, or "
+            "they do not compute the same distribution (dtype, temperature, truncated sampling). Bounds: stages.N.mismatch"
         )
-    if not result.loss == result.loss:
+    if math.isnan(result.loss):
         raise RunError("the loss is not a number; the last checkpoint is unharmed")
 
 

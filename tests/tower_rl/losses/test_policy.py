@@ -72,6 +72,14 @@ def test_clip_and_mismatch_counts():
 
 def test_a_micro_batch_of_weight_zero_adds_nothing():
     zero = torch.zeros(1, 1, requires_grad=True)
-    loss, sums = policy_loss(objective(), Denominators(2, 10, 3), zero, zero.detach(), zero.detach(), zero.detach(), torch.zeros(1, 1, dtype=torch.bool))
+    loss, sums = policy_loss(
+        objective(),
+        Denominators(2, 10, 3),
+        zero,
+        zero.detach(),
+        zero.detach(),
+        zero.detach(),
+        torch.zeros(1, 1, dtype=torch.bool),
+    )
     loss.backward()
     assert float(loss) == 0 and float(zero.grad) == 0 and all(float(v) == 0 for v in sums.values())

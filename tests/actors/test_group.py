@@ -1,0 +1,52 @@
+"""Deadlines and losses of remote calls, by name."""
+
+import time
+
+import pytest
+import ray
+
+from actors.group import call, call_all, get
+from tower_rl.protocols import DeadlineExceeded, MismatchExceeded, WorkerLost
+
+pytestmark = pytest.mark.ray
+
+
+@ray.remote(num_cpus=0)
+class Worker:
+    def sleep(self, seconds):
+        time.sleep(seconds)
+        return seconds
+
+    def die(self):
+        import os
+
+        os._exit(1)
+
+    def refuse(self):
+        raise MismatchExceeded("they differ")
+
+
+async def test_answers_come_in_order(cluster):
+    workers = [Worker.remote() for _ in range(2)]
+    assert await call_all("worker", 60, [w.sleep.remote(s) for w, s in zip(workers, (0.2, 0.0), strict=True)]) == [0.2, 0.0]
+
+
+async def test_deadline(cluster):
+    worker = Worker.remote()
+    await call("worker", 60, worker.sleep.remote(0))
+    with pytest.raises(DeadlineExceeded, match="gave up waiting for a slow worker after 0 s"):
+        await call("a slow worker", 0.3, worker.sleep.remote(3))
+    with pytest.raises(DeadlineExceeded, match="a slow worker"):
+        get("a slow worker", 0.3, [worker.sleep.remote(3)])
+
+
+async def test_death(cluster):
+    with pytest.raises(WorkerLost, match="policy rank 0 is lost"):
+        await call("policy rank 0", 60, Worker.remote().die.remote())
+    with pytest.raises(WorkerLost, match="it is lost"):
+        get("it", 60, [Worker.remote().die.remote()])
+
+
+async def test_an_error_for_the_user_arrives_as_itself(cluster):
+    with pytest.raises(MismatchExceeded, match=r"^they differ$"):
+        await call("worker", 60, Worker.remote().refuse.remote())

@@ -1,0 +1,57 @@
+"""A real vLLM engine on the tiny model."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from actors.rollout import Engines
+from tower_rl.batching import assemble
+from tower_rl.protocols import DeadlineExceeded
+
+pytestmark = pytest.mark.ray
+
+
+async def groups_of(engines, prompts, samples):
+    return [g async for g in engines.generate(prompts, samples)]
+
+
+async def test_every_prompt_gets_its_group(spine, prompts):
+    groups = await groups_of(spine.engines, prompts, 3)
+    assert sorted(g.prompt.cursor for g in groups) == [p.cursor for p in prompts]
+    for rollout in (r for g in groups for r in g.rollouts):
+        assert 1 <= len(rollout.token_ids) <= 24
+        assert len(rollout.token_ids) == len(rollout.logprobs) == len(rollout.policy_versions)
+        assert (rollout.logprobs <= 0).all()
+        assert rollout.stop_reason == ("stop" if rollout.token_ids[-1] == 2 else "length")
+        assert 2 not in rollout.token_ids[:-1]
+    assert {len(g.rollouts) for g in groups} == {3}
+    assert len({r.token_ids.tobytes() for g in groups for r in g.rollouts}) > len(groups), "samples of a group differ"
+    assert spine.engines.open == [0]
+
+
+async def test_engine_and_trainer_agree_on_what_was_sampled(spine, prompts):
+    """At temperature 0.7, in float32: the engine's log-probabilities are of the distribution that it sampled from."""
+    groups = await groups_of(spine.engines, prompts, 4)
+    advantages = [np.zeros(4, np.float32) for _ in groups]
+    batches = assemble(groups, advantages, ranks=1, budget=512, temperature=0.7)
+    batches = [
+        dataclasses.replace(
+            b, micro_batches=tuple(dataclasses.replace(m, reference_logprobs=m.old_logprobs) for m in b.micro_batches)
+        )
+        for b in batches
+    ]
+    result = await spine.ranks.update(batches)
+    assert result.metrics["mismatch/mean"] < 1e-3
+    assert result.metrics["mismatch/max"] < 1e-2
+    assert result.metrics["mismatch/outside"] == 0
+    wrong = [dataclasses.replace(b, temperature=1.0) for b in batches]
+    result = await spine.ranks.update(wrong)
+    assert result.metrics["mismatch/mean"] > 0.05, "another temperature must show"
+    await spine.sync.push(spine.ranks.step)
+
+
+async def test_a_deadline_names_what_was_waited_for(spine, prompts):
+    hurried = Engines(spine.engines.handles, request_timeout_s=1e-3, start_timeout_s=1)
+    with pytest.raises(DeadlineExceeded, match=r"rollout engine 0, prompt s/\d after 0 s"):
+        await groups_of(hurried, prompts, 2)
