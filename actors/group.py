@@ -9,6 +9,9 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
 
+END_TIMEOUT_S = 20.0
+"""How long an actor may take to end by itself."""
+
 
 def spawn(kind: type, placed: Mapping[str, object], env: Mapping[str, str], *arguments: Any) -> Any:
     """An actor of a class, on its slot, with these environment variables; Ray does not restart it, since its state is lost.
@@ -34,9 +37,9 @@ async def call(waited_for: str, seconds: float, pending: Awaitable[Any]) -> Any:
     try:
         return await asyncio.wait_for(_await(pending), seconds)
     except TimeoutError:
-        raise DeadlineExceeded(waited_for, seconds) from None
+        raise _too_late(waited_for, seconds) from None
     except RayActorError as error:
-        raise WorkerLost(waited_for, _first_line(error)) from error
+        raise WorkerLost(f"{waited_for} is lost: {_first_line(error)}") from error
     except RayTaskError as error:
         if isinstance(error.cause, RunError):
             raise error.cause from error
@@ -49,18 +52,32 @@ async def call_all(waited_for: str, seconds: float, pending: Sequence[Awaitable[
     return list(await asyncio.gather(*(call(name, seconds, p) for name, p in zip(names, pending, strict=True))))
 
 
+async def end(waited_for: str, handles: Sequence[Any]) -> None:
+    """Ask actors to shut down, and end those that do not; never raises, since this runs while another error is on its way."""
+    results = await asyncio.gather(
+        *(call(waited_for, END_TIMEOUT_S, h.shutdown.remote()) for h in handles), return_exceptions=True
+    )
+    for handle, result in zip(handles, results, strict=True):
+        if isinstance(result, BaseException):
+            ray.kill(handle)
+
+
 def get(waited_for: str, seconds: float, refs: Sequence[ray.ObjectRef]) -> list[Any]:
     """`call_all` for code that runs inside an actor's own thread."""
     try:
         return ray.get(list(refs), timeout=seconds)
     except GetTimeoutError:
-        raise DeadlineExceeded(waited_for, seconds) from None
+        raise _too_late(waited_for, seconds) from None
     except RayActorError as error:
-        raise WorkerLost(waited_for, _first_line(error)) from error
+        raise WorkerLost(f"{waited_for} is lost: {_first_line(error)}") from error
 
 
 async def _await(pending: Awaitable[Any]) -> Any:
     return await pending
+
+
+def _too_late(waited_for: str, seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"gave up waiting for {waited_for} after {seconds:.0f} s")
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from actors.group import call, call_all
+from actors.group import call, call_all, end
 from actors.process import log_to
 from tower_rl.config.schema import Policy, RlvrStage
 from tower_rl.schedule import learning_rate
@@ -106,7 +106,6 @@ class Ranks:
         self.handles = list(handles)
         self.workers = len(self.handles)
         self.policy, self.stage = policy, stage
-        self.step = 0
 
     async def ready(self) -> None:
         """Start all ranks."""
@@ -114,7 +113,7 @@ class Ranks:
         address = await call("policy rank 0", timeout, self.handles[0].address.remote())
         await call_all("start of policy rank", timeout, [h.start.remote(address) for h in self.handles])
 
-    async def update(self, batches: Sequence[Batch]) -> StepResult:
+    async def update(self, batches: Sequence[Batch], step: int) -> StepResult:
         """See tower_rl.protocols.Learner."""
         from tower_rl.losses.policy import Objective
 
@@ -122,10 +121,9 @@ class Ranks:
         objective = Objective(
             stage.loss, stage.aggregation, stage.clip_low, stage.clip_high, stage.kl_coefficient, stage.kl_estimator
         )
-        rate = learning_rate(self.policy, self.step, stage.steps)
+        rate = learning_rate(self.policy, step, stage.steps)
         pending = [h.update.remote(b, objective, rate) for h, b in zip(self.handles, batches, strict=True)]
         results = await call_all("update of policy rank", self.policy.step_timeout_s, pending)
-        self.step += 1
         total = {name: sum(r.sums[name] for r in results) for name in results[0].sums}
         loss = total.pop("loss")
         metrics = {name: value / batches[0].global_tokens for name, value in total.items()}
@@ -149,4 +147,4 @@ class Ranks:
 
     async def shutdown(self) -> None:
         """Remove shared memory."""
-        await call_all("end of policy rank", 20.0, [h.shutdown.remote() for h in self.handles])
+        await end("end of policy rank", self.handles)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import ray
 
-from actors.group import call, call_all
+from actors.group import call, call_all, end
 from actors.process import log_to
-from tower_rl.protocols import DeadlineExceeded, WorkerLost
 from tower_rl.types import Floats, Group, Prompt, Rollout, StopReason
 
 
@@ -183,9 +181,5 @@ class Engines:
         )
 
     async def shutdown(self) -> None:
-        """End the engines' processes; an engine that does not answer is killed with its actor."""
-        try:
-            await call_all("end of rollout engine", 20.0, [h.shutdown.remote() for h in self.handles])
-        except (DeadlineExceeded, WorkerLost):
-            for handle in self.handles:
-                ray.kill(handle)
+        """End the engines' processes."""
+        await end("end of rollout engine", self.handles)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from actors.group import call
+from actors.group import call, end
 from actors.process import log_to
 from tower_rl.config.schema import CompositeVerifier, LeafVerifier, VerifierEntry
 from tower_rl.types import Group, ScoredGroup
@@ -65,4 +65,4 @@ class Verification:
 
     async def shutdown(self) -> None:
         """End the processes."""
-        await call("end of the verification actor", 20.0, self.handle.shutdown.remote())
+        await end("end of verification", [self.handle])

@@ -4,7 +4,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,27 +45,28 @@ async def parts(config: Config, stage: RlvrStage, slots: Sequence[Slot], place: 
         RunError: if one does not start in time.
     """
     group = reserve(slots, config.cluster.placement_timeout_s)
-    engines = _engines(config, place, options(group, slots, "rollout"))
-    ranks = _ranks(config, stage, place, options(group, slots, "policy"))
-    references = _references(config, place, options(group, slots, "reference")) if stage.kl_coefficient > 0 else None
-    verification = _verification(config, place, options(group, slots, "verification")[0])
-    client = EngineClient(engines.handles, CONNECT_TIMEOUT_S)
-    sync = CheckedSync(ranks, engines, place.probe, stage.mismatch, config.policy.step_timeout_s)
-    try:
+    async with AsyncExitStack() as ends:
+        ends.callback(ray.util.remove_placement_group, group)
+        engines = _engines(config, place, options(group, slots, "rollout"))
+        ends.push_async_callback(engines.shutdown)
+        ranks = _ranks(config, stage, place, options(group, slots, "policy"))
+        ends.push_async_callback(ranks.shutdown)
+        verification = _verification(config, place, options(group, slots, "verification")[0])
+        ends.push_async_callback(verification.shutdown)
+        references = _references(config, place, options(group, slots, "reference")) if stage.kl_coefficient > 0 else None
+        sync = CheckedSync(ranks, engines, place.probe, stage.mismatch, config.policy.step_timeout_s)
         await asyncio.gather(engines.ready(), ranks.ready(), *([references.ready()] if references else []))
+        client = EngineClient(engines.handles, CONNECT_TIMEOUT_S)
         await sync.connect(f"/dev/shm/tower-rl-{uuid.uuid4().hex[:12]}", client)
         yield Parts(engines, verification, references, ranks, sync)
-    finally:
-        await asyncio.gather(engines.shutdown(), ranks.shutdown(), verification.shutdown(), return_exceptions=True)
-        ray.util.remove_placement_group(group)
 
 
 def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> Engines:
     rollout = config.rollout
-    cores = os.cpu_count() or 1
-    env = idle_env(cores) | {
+    cores = sorted(os.sched_getaffinity(0))
+    env = idle_env(len(cores)) | {
         "VLLM_CPU_KVCACHE_SPACE": str(max(1, round(rollout.memory_gib))),
-        "VLLM_CPU_OMP_THREADS_BIND": f"0-{cores - 1}",  # inside Ray, `auto` binds to one core
+        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),  # inside Ray, `auto` binds to one core
         "VLLM_NO_USAGE_STATS": "1",
     }
     handles = []
@@ -88,7 +89,7 @@ def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) 
 
 
 def _ranks(config: Config, stage: RlvrStage, place: Place, placed: Sequence[dict[str, object]]) -> Ranks:
-    threads = max(1, (os.cpu_count() or 1) // len(placed))
+    threads = max(1, len(os.sched_getaffinity(0)) // len(placed))
     env = idle_env(threads) | ({} if placed[0]["num_gpus"] else {"DS_ACCELERATOR": "cpu"})
     handles = []
     for i, options_ in enumerate(placed):
@@ -100,7 +101,7 @@ def _ranks(config: Config, stage: RlvrStage, place: Place, placed: Sequence[dict
 
 
 def _references(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> References:
-    threads = max(1, (os.cpu_count() or 1) // len(placed))
+    threads = max(1, len(os.sched_getaffinity(0)) // len(placed))
     handles = []
     for i, options_ in enumerate(placed):
         log = str(place.logs / f"reference-{i}.log")

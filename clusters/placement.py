@@ -23,7 +23,7 @@ class Slot:
 def slots(config: Config, gpus: float) -> list[Slot]:
     """One slot an actor: engines, policy ranks, references, verification.
 
-    With no GPU everything runs on CPUs. With a single GPU the engine, the rank and the reference share it.
+    With no GPU everything runs on CPUs. A single GPU is shared by one engine, one rank and one reference.
 
     Args:
         config: of the run.
@@ -37,9 +37,11 @@ def slots(config: Config, gpus: float) -> list[Slot]:
     if needs_reference:
         counts["reference"] = config.reference.workers
     wanted = sum(n * (config.rollout.tensor_parallel if role == "rollout" else 1) for role, n in counts.items())
-    if 1 < gpus < wanted:
+    shareable = config.rollout.engines == config.rollout.tensor_parallel == config.policy.workers == config.reference.workers == 1
+    if 0 < gpus < wanted and not (gpus == 1 and shareable):
         raise RunError(
-            f"the run needs {wanted} GPUs ({_shares(counts)}), the cluster has {gpus:.0f}; one GPU for all would do, too"
+            f"the run needs {wanted} GPUs ({_shares(counts)}), the cluster has {gpus:.0f}; "
+            "one GPU suffices for one engine, one policy rank and one reference"
         )
     share = 0.0 if gpus == 0 else min(1.0, gpus / wanted)
     result = [
@@ -56,13 +58,13 @@ def available_gpus() -> float:
 
 
 def reserve(places: Sequence[Slot], timeout_s: float) -> PlacementGroup:
-    """Resources for all slots at once.
+    """Resources for all slots at once, on one node: weights travel through its shared memory.
 
     Raises:
         RunError: if the cluster cannot give them in time (Ray itself would wait for ever).
     """
     bundles = [{k: v for k, v in (("CPU", s.cpus), ("GPU", s.gpus)) if v} for s in places]
-    group = placement_group(bundles, strategy="PACK")
+    group = placement_group(bundles, strategy="STRICT_PACK")
     if not group.wait(timeout_s):
         have = ray.cluster_resources()
         raise RunError(

@@ -38,6 +38,8 @@ def estimate(name: str, rewards: Sequence[Floats], *, normalize_by_std: bool) ->
     Returns:
         for each group, [G].
     """
+    if not rewards:
+        return []
     flat = torch.from_numpy(np.concatenate(list(rewards)))[:, None]
     index = np.repeat(np.arange(len(rewards)), [len(r) for r in rewards])
     advantages, _ = core_algos.get_adv_estimator_fn(name)(

@@ -1,5 +1,6 @@
 """Scored groups become packed micro-batches, balanced over ranks. Pure numpy."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,26 +82,26 @@ def _parts(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _balance(pieces: Sequence[Piece], ranks: int, budget: int) -> list[list[Piece]]:
-    """The fewest micro-batches, a multiple of `ranks`, whose padded rows fit into the budget.
+    """The fewest micro-batches, a multiple of `ranks`, whose padded rows fit into the budget, and as even as possible.
 
-    Pieces of like length go together, since a row is padded to its micro-batch's longest; micro-batches come ordered by
+    Pieces of like length go together, since a row is padded to its micro-batch's longest. Micro-batches come ordered by
     size, so that dealing them out in turn gives each rank ones of like size at the same time.
     """
     order = sorted(pieces, key=lambda p: p.tokens, reverse=True)
-    count = ranks
-    while (bins := _cut(order, count)) and max(_area(b) for b in bins) > budget:
-        count += ranks
-    return sorted(bins, key=_area, reverse=True)
+    count = -(-len(_fill(order, budget)) // ranks) * ranks
+    sizes = range(order[0].tokens, budget + 1)
+    even = sizes[bisect_left(sizes, True, key=lambda size: len(_fill(order, size)) <= count)]
+    bins = sorted(_fill(order, even), key=_area, reverse=True)
+    return bins + [[]] * (count - len(bins))
 
 
-def _cut(order: Sequence[Piece], count: int) -> list[list[Piece]]:
-    """Consecutive runs of the ordered pieces, of like number of tokens; some may be empty."""
-    bins: list[list[Piece]] = [[] for _ in range(count)]
-    total, before = sum(p.tokens for p in order), 0
+def _fill(order: Sequence[Piece], size: int) -> list[list[Piece]]:
+    """Consecutive runs, each as long as its padded area allows."""
+    bins: list[list[Piece]] = []
     for piece in order:
-        middle = before + piece.tokens / 2
-        bins[min(count - 1, int(middle * count / total))].append(piece)
-        before += piece.tokens
+        if not bins or _area([*bins[-1], piece]) > size:
+            bins.append([])
+        bins[-1].append(piece)
     return bins
 
 
@@ -128,11 +129,24 @@ def _pack(pieces: Sequence[Piece]) -> MicroBatch:
             scored.append((row * shape[1] + before, rollout.token_ids, np.full(length, len(scored)), np.arange(length)))
             start += length
     predictors, targets, rows, columns = (np.concatenate(x) for x in zip(*scored, strict=True))
-    packed = {"token_ids": token_ids, "position_ids": position_ids, "branches": branches}
-    return _with_rollouts(packed | {"predictors": predictors, "targets": targets, "rows": rows, "columns": columns}, pieces)
+    mask, old_logprobs, advantages = _padded(pieces)
+    return MicroBatch(
+        token_ids=token_ids,
+        position_ids=position_ids,
+        branches=branches,
+        predictors=predictors,
+        targets=targets,
+        rows=rows,
+        columns=columns,
+        mask=mask,
+        old_logprobs=old_logprobs,
+        advantages=advantages,
+        rollout_ids=np.array([k for p in pieces for k in p.rollout_ids], np.int64),
+    )
 
 
-def _with_rollouts(packed: dict[str, Ints], pieces: Sequence[Piece]) -> MicroBatch:
+def _padded(pieces: Sequence[Piece]) -> tuple[Bools, Floats, Floats]:
+    """[B, T] each: mask, old log-probabilities, advantages."""
     rollouts = [r for p in pieces for r in p.rollouts]
     shape = (len(rollouts), max(len(r.token_ids) for r in rollouts))
     mask, old, advantages = np.zeros(shape, np.bool_), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -141,8 +155,7 @@ def _with_rollouts(packed: dict[str, Ints], pieces: Sequence[Piece]) -> MicroBat
         mask[i, :length] = True
         old[i, :length] = rollout.logprobs
         advantages[i, :length] = advantage
-    ids = np.array([k for p in pieces for k in p.rollout_ids], np.int64)
-    return MicroBatch(**packed, mask=mask, old_logprobs=old, advantages=advantages, rollout_ids=ids)
+    return mask, old, advantages
 
 
 def _empty() -> MicroBatch:

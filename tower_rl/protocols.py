@@ -17,17 +17,11 @@ class RunError(Exception):
 
 
 class DeadlineExceeded(RunError):
-    """Somebody did not answer in time."""
-
-    def __init__(self, waited_for: str, seconds: float) -> None:
-        super().__init__(f"gave up waiting for {waited_for} after {seconds:.0f} s")
+    """Somebody did not answer in time; the message says who, and for how long one waited."""
 
 
 class WorkerLost(RunError):
-    """An actor died."""
-
-    def __init__(self, worker: str, cause: str) -> None:
-        super().__init__(f"{worker} is lost: {cause}")
+    """An actor died; the message says which."""
 
 
 class InvalidRateExceeded(RunError):
@@ -76,8 +70,8 @@ class Learner(Protocol):
 
     workers: int
 
-    async def update(self, batches: Sequence[Batch]) -> StepResult:
-        """One optimizer step on one batch a rank.
+    async def update(self, batches: Sequence[Batch], step: int) -> StepResult:
+        """One optimizer step on one batch a rank; `step` counts from 0 and decides the learning rate.
 
         Raises DeadlineExceeded, WorkerLost.
         """

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_intermixed_args(arguments)
     try:
         config = load(options.config, options.overrides)
-    except ConfigError as error:
+    except (ConfigError, ImportError) as error:  # the second: a plug-in whose name clashes or that cannot be read
         return _refuse(error)
     if options.plan:
         from clusters.plan import describe
@@ -57,6 +57,7 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
     from tower_rl.models.errors import ModelError
     from tower_rl.protocols import RunError
     from tower_rl.reporting.html import write_report
+    from verifiers.registry import BrokenPlugin, WrongOption
 
     try:
         with folder:
@@ -64,7 +65,7 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
                 _stage(config, index, folder, Progress())
             folder.finish()
         return 0
-    except (DataError, ModelError, CheckpointError) as error:
+    except (DataError, ModelError, CheckpointError, WrongOption, BrokenPlugin) as error:
         return _refuse(error)
     except RunError as error:
         print(f"the run stopped: {error}\nwhat it made is in {folder.path}; go on with --resume", file=sys.stderr)
@@ -91,8 +92,10 @@ def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progres
     tokenizer = load_tokenizer(model)
     panel = config.evaluation.prompts
     stream = PromptStream(config.data, config.run.seed, tokenizer, held_out=panel, rejects=folder.path / "rejects.jsonl")
+    _check_verifiers(config, stream)
     progress.note("prompts: " + ", ".join(f"{name} {size}" for name, size in stream.sizes.items()) + _rejected(stream))
-    place = Place(model, folder.logs, folder.attempt, render(tokenizer, [{"role": "user", "content": PROBE}]))
+    probe = render(tokenizer, [{"role": "user", "content": PROBE}])[: config.data.max_prompt_tokens]
+    place = Place(model, folder.logs, folder.attempt, probe)
 
     async def whole() -> None:
         places = slots(config, available_gpus())
@@ -120,12 +123,11 @@ async def _train(
         await _panel(parts, stream, config, stage_folder.panel_before, progress)
     await train_synchronously(parts, stream, journal, config, stage)
     await _panel(parts, stream, config, stage_folder.panel_after, progress)
-    newest = journal.newest()
     places = {
         "report": folder.path / "report.html",
         "metrics": stage_folder.metrics,
         "rollouts": stage_folder.path / "rollouts",
-        "model": newest.folder / "hf" if newest else "",
+        "model": stage_folder.path / "checkpoints" / f"step-{stage.steps}" / "hf",
         "logs": folder.logs,
     }
     progress.summary(
@@ -139,12 +141,14 @@ async def _train(
 async def _panel(parts: "Parts", stream: "PromptStream", config: "Config", path: Path, progress: "Progress") -> None:
     """Sample and score the held-out prompts."""
     from tower_rl.reporting.panel import write_panel
-    from tower_rl.stages.rlvr import Clock, sample
+    from tower_rl.stages.rlvr import Clock, check_verdicts, sample
 
     prompts = stream.held_out()
     if prompts:
         progress.note(f"held-out panel: {len(prompts)} prompts x {config.evaluation.samples} samples")
-        write_panel(path, await sample(parts, prompts, config.evaluation.samples, Clock()))
+        scored = await sample(parts, prompts, config.evaluation.samples, Clock())
+        write_panel(path, scored)
+        check_verdicts(scored, config.verification.max_invalid_rate)
 
 
 def _header(config: "Config", stage: "RlvrStage", folder: "RunFolder", progress: "Progress") -> None:
@@ -157,6 +161,19 @@ def _header(config: "Config", stage: "RlvrStage", folder: "RunFolder", progress:
         "folder": str(folder.path),
     }
     progress.header(f"{config.run.name} / {stage.name}", facts)
+
+
+def _check_verifiers(config: "Config", stream: "PromptStream") -> None:
+    """Refuse now what would otherwise stop the run in its first step: names that rows invented, options that nobody knows."""
+    from tower_rl.config.schema import LeafVerifier
+    from tower_rl.data.rows import DataError
+    from verifiers.registry import check_options
+
+    if unknown := sorted(stream.verifiers - config.verifiers.keys()):
+        raise DataError(f"rows ask for verifiers {', '.join(unknown)}; the configuration has {', '.join(config.verifiers)}")
+    for entry in config.verifiers.values():
+        if isinstance(entry, LeafVerifier):
+            check_options(entry.use, entry.options)
 
 
 def _rejected(stream: "PromptStream") -> str:

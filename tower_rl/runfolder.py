@@ -87,6 +87,14 @@ class StageFolder:
         """The scored rollouts of a step."""
         return self.path / "rollouts" / f"step-{step}.parquet"
 
+    def supersede_rollouts(self, first: int, attempt: int) -> None:
+        """Moves the rollouts of steps from `first` on aside, into a folder of the attempt that made them."""
+        for path in (self.path / "rollouts").glob("step-*.parquet"):
+            if int(path.stem.removeprefix("step-")) >= first:
+                aside = path.parent / f"superseded-by-attempt-{attempt + 1}"
+                aside.mkdir(exist_ok=True)
+                path.replace(aside / path.name)
+
 
 class RunFolder:
     """A run folder that this process has locked. Leaving the `with` block unlocks it; an exception marks the run failed."""
@@ -104,8 +112,6 @@ class RunFolder:
         Raises RunFolderError when the mode does not allow what is there, when another process uses the folder, or when a
         resumed run would change the meaning of its configuration.
         """
-        if "://" in config.run.dir:
-            raise RunFolderError(f"run.dir {config.run.dir} is a URI; only a folder of a mounted file system works so far")
         path = Path(config.run.dir).expanduser().resolve()
         _check_mode(path, mode)
         path.mkdir(parents=True, exist_ok=True)

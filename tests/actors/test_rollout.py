@@ -41,14 +41,14 @@ async def test_engine_and_trainer_agree_on_what_was_sampled(spine, prompts):
         )
         for b in batches
     ]
-    result = await spine.ranks.update(batches)
+    result = await spine.ranks.update(batches, 0)
     assert result.metrics["mismatch/mean"] < 1e-3
     assert result.metrics["mismatch/max"] < 1e-2
     assert result.metrics["mismatch/outside"] == 0
     wrong = [dataclasses.replace(b, temperature=1.0) for b in batches]
-    result = await spine.ranks.update(wrong)
+    result = await spine.ranks.update(wrong, 0)
     assert result.metrics["mismatch/mean"] > 0.05, "another temperature must show"
-    await spine.sync.push(spine.ranks.step)
+    await spine.sync.push(1)
 
 
 async def test_a_deadline_names_what_was_waited_for(spine, prompts):

@@ -43,7 +43,7 @@ async def train(spine, seed):
         )
         for b in batches
     ]
-    await spine.ranks.update(batches)
+    await spine.ranks.update(batches, 0)
 
 
 @pytest.mark.ray

@@ -58,6 +58,15 @@ def test_ranks_get_like_loads():
     assert max(loads) < 1.25 * min(loads)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "ranks", "count"), [([1000] * 31 + [10], 1, 32), ([1000] * 7 + [10], 2, 8), ([200] * 8, 1, 2)]
+)
+def test_no_more_micro_batches_than_needed(lengths, ranks, count):
+    groups = [Group(prompt([1, 2], i), (rollout([3] * (n - 2), [-1] * (n - 2)),)) for i, n in enumerate(lengths)]
+    batches = assemble(groups, [np.ones(1, np.float32)] * len(groups), ranks=ranks, budget=1024, temperature=1.0)
+    assert sum(len(b.micro_batches) for b in batches) == count
+
+
 def test_a_rollout_beyond_the_budget_is_an_error():
     groups, advantages = random_groups(0, [1])
     with pytest.raises(ValueError, match="exceeds the"):

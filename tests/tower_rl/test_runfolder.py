@@ -62,12 +62,10 @@ def test_new_takes_an_empty_folder_and_refuses_a_used_one(tmp_path: Path) -> Non
         create(settings(tmp_path), Mode.NEW)
 
 
-def test_a_file_or_a_uri_is_no_run_folder(tmp_path: Path) -> None:
+def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunFolderError, match="not a folder"):
         create(settings(tmp_path / "file"), Mode.FRESH)
-    with pytest.raises(RunFolderError, match="is a URI"):
-        create(settings("s3://bucket/run"), Mode.NEW)
 
 
 def test_fresh_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
@@ -164,3 +162,14 @@ def test_two_processes_cannot_share_a_folder_and_a_kill_frees_it(tmp_path: Path,
     process.join()
     with create(settings(tmp_path), mode) as folder:
         assert folder.attempt == (2 if mode is Mode.RESUME else 1)
+
+
+def test_rollouts_past_a_checkpoint_are_set_aside_not_lost(tmp_path: Path) -> None:
+    with create(settings(tmp_path / "run"), Mode.NEW) as run:
+        stage = run.stage(0, "rl")
+        for step in range(5):
+            stage.rollouts(step).write_text(str(step))
+        stage.supersede_rollouts(3, 1)
+    kept = tmp_path / "run" / "stages" / "0-rl" / "rollouts"
+    assert sorted(path.name for path in kept.glob("*.parquet")) == ["step-0.parquet", "step-1.parquet", "step-2.parquet"]
+    assert sorted(path.read_text() for path in (kept / "superseded-by-attempt-2").iterdir()) == ["3", "4"]

@@ -71,13 +71,13 @@ def sampling_unbiased(config: Config) -> Iterator[Finding]:
         )
 
 
-def stages_unique(config: Config) -> Iterator[Finding]:
-    """Stage names are unique."""
-    first: dict[str, int] = {}
-    for index, stage in enumerate(config.stages):
-        if stage.name in first:
-            yield ("stages", index, "name"), f"{show(stage.name)} is already the name of stages.{first[stage.name]}"
-        first.setdefault(stage.name, index)
+def one_stage(config: Config) -> Iterator[Finding]:
+    """There is one stage: nothing hands a model from stage to stage yet."""
+    if len(config.stages) > 1:
+        yield (
+            ("stages",),
+            f"must have one entry, not {len(config.stages)}: nothing hands the model from one stage to the next yet",
+        )
 
 
 def methods_supported(config: Config) -> Iterator[Finding]:
@@ -92,14 +92,12 @@ def methods_supported(config: Config) -> Iterator[Finding]:
 
 
 def run_folder_shared(config: Config) -> Iterator[Finding]:
-    """`run.dir` is absolute or a URI unless `cluster.address` is `local`: a job's working directory is lost with the job."""
-    is_uri = re.match(r"[a-z][a-z0-9+.-]*://", config.run.dir)
-    if config.cluster.address != "local" and not is_uri and not Path(config.run.dir).is_absolute():
-        yield (
-            ("run", "dir"),
-            f"must be an absolute path or a URI, not {show(config.run.dir)}, "
-            f"since cluster.address is {show(config.cluster.address)}, not local",
-        )
+    """`run.dir` is a folder, and absolute unless `cluster.address` is `local`: a job's working directory is lost with the job."""
+    folder, address = show(config.run.dir), show(config.cluster.address)
+    if "://" in config.run.dir:
+        yield ("run", "dir"), f"must be a folder of a mounted file system, not the URI {folder}"
+    elif config.cluster.address != "local" and not Path(config.run.dir).is_absolute():
+        yield ("run", "dir"), f"must be an absolute path, not {folder}, since cluster.address is {address}, not local"
 
 
 def model_exists(config: Config) -> Iterator[Finding]:
@@ -187,7 +185,7 @@ RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     tokens_fit,
     groups_compare,
     sampling_unbiased,
-    stages_unique,
+    one_stage,
     methods_supported,
 )
 

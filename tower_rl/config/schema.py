@@ -26,7 +26,7 @@ class Run(Section):
     """Identity of the run."""
 
     name: Name
-    """Name shown in reports and in the Ray dashboard."""
+    """Name shown on the screen and in the report."""
     dir: Text
     """The run folder itself; never overwritten without --resume or --fresh."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -38,8 +38,6 @@ class Cluster(Section):
 
     address: Text = "local"
     """`local` starts a Ray of its own; `auto` joins the one that runs here (the case of a Ray job); or an address."""
-    connect_timeout_s: Seconds = 60.0
-    """How long to wait for Ray."""
     placement_timeout_s: Seconds = 120.0
     """How long to wait for the resources of the actors."""
 
@@ -243,8 +241,8 @@ class Verification(Section):
     """Address space of a worker."""
     max_invalid_rate: Share = 0.05
     """Share of invalid verdicts in a step above which the run stops."""
-    timeout_s: Seconds = 120.0
-    """Deadline of one group's verdicts."""
+    timeout_s: Seconds = 900.0
+    """Deadline of one group's verdicts, waiting behind other groups included."""
 
 
 class Evaluation(Section):
@@ -291,8 +289,8 @@ class RlvrStage(Section):
     """Upper clip of the importance ratio."""
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the KL term towards the reference; 0 starts no reference."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """Estimator of the KL divergence."""
+    kl_estimator: Literal["k2", "k3"] = "k3"
+    """Estimator of the KL divergence. As a loss, k1 has an expected gradient of zero, so it is none of these."""
     save_every: Positive = 10
     """Steps between checkpoints; the last step always makes one."""
     keep_last: Positive = 2

@@ -25,7 +25,6 @@ class Step:
     number: int
     version: int
     scored: Sequence[ScoredGroup]
-    trained: Sequence[Group]
     advantages: Sequence[Floats]
     result: StepResult
     probe: Mapping[str, float]
@@ -50,8 +49,10 @@ class Journal:
         self.run, self.folder, self.name = run, folder, name
         self.steps, self.keep_last, self.progress = steps, keep_last, progress
         self.metrics = MetricsLog(folder.metrics)
-        saved = self.newest()
-        self.metrics.supersede(saved.step - 1 if saved else -1)
+        newest = checkpoint.latest(folder.path)
+        first = checkpoint.step_of(newest) if newest else 0
+        self.metrics.supersede(first - 1)
+        folder.supersede_rollouts(first, run.attempt - 1)
 
     def newest(self) -> Saved | None:
         """The newest complete checkpoint, its digests checked."""
@@ -67,12 +68,13 @@ class Journal:
         used = [int(row["policy_version"]) for row in read(self.folder.metrics, superseded=True)]
         return max([saved, *(v + 1 for v in used)])
 
+    def keep(self, step: int, scored: Sequence[ScoredGroup], trained: Sequence[Group], advantages: Sequence[Floats]) -> None:
+        """The rollouts of a step, before anything can go wrong with them."""
+        write_rollouts(self.folder.rollouts(step), step, scored, aligned(scored, trained, advantages))
+
     def write(self, step: Step) -> None:
-        """One row of metrics, one file of rollouts, one line on the screen."""
+        """One row of metrics, one line on the screen."""
         row = {"step": step.number, "stage": self.name, "attempt": self.run.attempt, **figures(step)}
-        write_rollouts(
-            self.folder.rollouts(step.number), step.number, step.scored, aligned(step.scored, step.trained, step.advantages)
-        )
         self.metrics.append(row)
         self.progress.step(row, self.steps)
 

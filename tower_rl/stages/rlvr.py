@@ -49,9 +49,10 @@ async def train_synchronously(parts: Parts, stream: PromptStream, journal: Journ
         clock = Clock()
         prompts = stream.take(config.rollout.prompts_per_step)
         scored = await sample(parts, prompts, config.rollout.group_size, clock)
-        check_verdicts(scored, config.verification.max_invalid_rate)
         groups, rewards = advantage.trainable(scored)
         advantages = advantage.estimate(stage.advantage, rewards, normalize_by_std=stage.normalize_by_std)
+        journal.keep(step, scored, groups, advantages)
+        check_verdicts(scored, config.verification.max_invalid_rate)
         batches = assemble(
             groups,
             advantages,
@@ -63,12 +64,12 @@ async def train_synchronously(parts: Parts, stream: PromptStream, journal: Journ
             with clock("reference"):
                 batches = await parts.reference.annotate(batches)
         with clock("train"):
-            result = await parts.learner.update(batches)
+            result = await parts.learner.update(batches, step)
         check_mismatch(result, stage)
         version += 1
         with clock("sync"):
             probe = await parts.weights.push(version)
-        journal.write(Step(step, version, scored, groups, advantages, result, probe, clock.seconds()))
+        journal.write(Step(step, version, scored, advantages, result, probe, clock.seconds()))
         if (step + 1) % stage.save_every == 0 or step + 1 == stage.steps:
             await journal.save(parts.learner, stream, step + 1, version)
 

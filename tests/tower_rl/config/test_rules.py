@@ -53,9 +53,9 @@ def test_nucleus_sampling(problems: Problems, good: str) -> None:
     ]
 
 
-def test_two_stages_of_one_name(problems: Problems, good: str) -> None:
-    assert problems(good + "  - {name: other, kind: rlvr, steps: 1}\n  - {name: learn, kind: rlvr, steps: 1}\n") == [
-        "x.yaml:20: stages.2.name: 'learn' is already the name of stages.0"
+def test_several_stages(problems: Problems, good: str) -> None:
+    assert problems(good + "  - {name: other, kind: rlvr, steps: 1}\n") == [
+        "x.yaml:15: stages: must have one entry, not 2: nothing hands the model from one stage to the next yet"
     ]
 
 
@@ -78,10 +78,12 @@ def test_methods_that_are_not_there(problems: Problems, good: str, key: str, nam
 def test_a_relative_run_folder_on_a_cluster(problems: Problems, good: str) -> None:
     text = good + "cluster: {address: auto}\n"
     assert problems(text) == [
-        "x.yaml:3: run.dir: must be an absolute path or a URI, not 'runs/demo', since cluster.address is 'auto', not local"
+        "x.yaml:3: run.dir: must be an absolute path, not 'runs/demo', since cluster.address is 'auto', not local"
     ]
     assert problems(text.replace("runs/demo", "/shared/demo")) == []
-    assert problems(text.replace("runs/demo", "s3://bucket/demo")) == []
+    assert problems(text.replace("runs/demo", "s3://bucket/demo")) == [
+        "x.yaml:3: run.dir: must be a folder of a mounted file system, not the URI 's3://bucket/demo'"
+    ]
 
 
 @pytest.mark.parametrize(

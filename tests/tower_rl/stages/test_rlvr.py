@@ -48,24 +48,25 @@ class InProcess:
 
     async def generate(self, prompts, samples):
         for prompt in reversed(prompts):
-            yield Group(prompt, tuple(self._sample(prompt) for _ in range(samples)))
+            yield Group(prompt, self._sample(prompt, samples))
 
     @torch.no_grad()
-    def _sample(self, prompt):
-        tokens, logprobs = list(prompt.token_ids), []
+    def _sample(self, prompt, samples):
+        tokens, logprobs = torch.tensor([prompt.token_ids] * samples), []
         for _ in range(8):
-            hidden = self.policy.model.model(torch.tensor([tokens])).last_hidden_state[0, -1]
+            hidden = self.policy.model.model(tokens).last_hidden_state[:, -1]
             distribution = torch.distributions.Categorical(logits=hidden @ self.policy.model.lm_head.weight.T)
             token = distribution.sample()
-            tokens.append(int(token))
-            logprobs.append(float(distribution.log_prob(token)) + self.shift)
-        return rollout(tokens[-8:], logprobs, self.version)
+            tokens = torch.cat([tokens, token[:, None]], 1)
+            logprobs.append(distribution.log_prob(token) + self.shift)
+        rows = zip(tokens[:, -8:].numpy(), torch.stack(logprobs, 1).numpy(), strict=True)
+        return tuple(rollout(t, p, self.version) for t, p in rows)
 
     async def verify(self, group):
         verdicts = [invalid("broken") if self.broken else scored(float((r.token_ids % 2 == 0).mean())) for r in group.rollouts]
         return ScoredGroup(group.prompt, group.rollouts, tuple(verdicts))
 
-    async def update(self, batches):
+    async def update(self, batches, step):
         (batch,) = batches
         sums, objective = {}, Objective("vanilla", "token-mean", 0.2, 0.2, 0.0, "k3")
         for m in batch.micro_batches:
@@ -153,10 +154,10 @@ def test_rows_and_rollouts_are_complete(finished):
 
 def test_a_failed_run_goes_on_without_losing_or_repeating_a_prompt(tiny_model, tmp_path):
     class Dies(InProcess):
-        async def update(self, batches):
+        async def update(self, batches, step):
             if self.version == 6:
                 raise KeyboardInterrupt
-            return await super().update(batches)
+            return await super().update(batches, step)
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, tiny_model, Dies(tiny_model, 0.02), 8)

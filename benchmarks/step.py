@@ -1,0 +1,36 @@
+"""Where a step's seconds go: `python benchmarks/step.py [CONFIG] [STEPS]` runs some steps and prints medians by phase.
+
+The first step pays for memory that is touched for the first time and is shown apart.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tower_rl.reporting.metrics import read
+
+PHASES = ("generate", "verify", "reference", "train", "sync", "step")
+
+
+def main(config: str = "configs/demo.yaml", steps: str = "6") -> None:
+    """Run and report."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [f"run.dir={folder}/run", f"stages.0.steps={steps}", f"stages.0.save_every={steps}", "evaluation.prompts=0"]
+        subprocess.run([sys.executable, "-m", "tower_rl.run", config, *overrides], check=True, timeout=3600)
+        (metrics,) = Path(folder).glob("run/stages/*/metrics.jsonl")
+        rows = read(metrics)
+    print(f"\n{'phase':<12}{'first s':>10}{'median s':>10}{'share':>8}")
+    whole = statistics.median(row["time/step"] for row in rows[1:])
+    for phase in PHASES:
+        values = [row.get(f"time/{phase}", 0.0) for row in rows]
+        median = statistics.median(values[1:])
+        print(f"{phase:<12}{values[0]:>10.2f}{median:>10.2f}{median / whole:>8.0%}")
+    for name, tokens, phase in (("generated", "tokens_generated", "generate"), ("trained", "tokens", "train")):
+        rate = statistics.median(row[tokens] / row[f"time/{phase}"] for row in rows[1:])
+        print(f"{name}: {statistics.median(row[tokens] for row in rows[1:]):.0f} tokens a step, {rate:.0f} tokens/s")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

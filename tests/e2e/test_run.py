@@ -1,0 +1,171 @@
+"""A whole run on the tiny model: killed half-way, resumed, finished, read."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tower_rl import checkpoint
+from tower_rl.reporting.metrics import read
+from tower_rl.reporting.panel import read_panel
+from tower_rl.reporting.rollouts import read_rollouts
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+STEPS, PROMPTS = 6, 4
+
+CONFIG = """
+run: {{name: tiny, dir: {folder}}}
+model: {{path: {model}, dtype: float32}}
+data:
+  max_prompt_tokens: 200
+  sources:
+    catalogue: {{kind: catalogue, languages: [de, fr], verifier: translation}}
+    instructions: {{kind: constraints, rules: [lowercase, max_words], verifier: both}}
+rollout: {{group_size: 4, prompts_per_step: 4, max_new_tokens: 16, temperature: 0.7, memory_gib: 1.0}}
+policy: {{workers: 2, zero_stage: 2, tokens_per_micro_batch: 512, learning_rate: 0.01}}
+verifiers:
+  translation: {{use: translation_rules}}
+  rules: {{use: constraints}}
+  both: {{weights: {{rules: 1.0}}}}
+evaluation: {{prompts: 4, samples: 2}}
+stages: [{{name: rl, kind: rlvr, steps: 6, save_every: 2, keep_last: 2, kl_coefficient: 0.05}}]
+"""
+
+
+def start(config, *flags):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tower_rl.run", str(config), *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until(condition, seconds, process):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end, "nothing happened in time"
+        time.sleep(0.2)
+
+
+def family(pid):
+    """The process and all below it, from /proc."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found, todo = set(), [pid]
+    while todo:
+        current = todo.pop()
+        found.add(current)
+        todo += [child for child, parent in parents.items() if parent == current]
+    return found
+
+
+def alive(pid):
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model, tmp_path_factory):
+    """Folder, output of the second attempt, and the processes of the first that outlived its driver."""
+    base = tmp_path_factory.mktemp("e2e")
+    config, folder = base / "tiny.yaml", base / "run"
+    config.write_text(CONFIG.format(folder=folder, model=tiny_model))
+    first = start(config)
+    stage = folder / "stages" / "0-rl"
+    wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
+    relatives = family(first.pid)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait(60)
+    end = time.monotonic() + 60
+    while (left := [pid for pid in relatives if alive(pid)]) and time.monotonic() < end:
+        time.sleep(0.5)
+    second = start(config, "--resume")
+    output, _ = second.communicate(timeout=400)
+    assert second.returncode == 0, output
+    return folder, output, left
+
+
+def test_nothing_outlives_a_killed_driver(run):
+    assert run[2] == []
+
+
+def test_no_prompt_is_lost_or_repeated(run):
+    stage = run[0] / "stages" / "0-rl"
+    rows = read(stage / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(STEPS))
+    assert {row["attempt"] for row in rows} == {1, 2}
+    for step in range(STEPS):
+        cursors = {r["cursor"] for r in read_rollouts(stage / "rollouts" / f"step-{step}.parquet")}
+        assert cursors == set(range(PROMPTS * step, PROMPTS * (step + 1)))
+    versions = [row["policy_version"] for row in read(stage / "metrics.jsonl", superseded=True)]
+    assert versions == sorted(set(versions))
+
+
+def test_metrics_are_complete_and_sane(run):
+    for row in read(run[0] / "stages" / "0-rl" / "metrics.jsonl"):
+        assert 0 <= row["reward/mean"] <= 1
+        assert {"reward/translation", "reward/both", "kl", "entropy", "grad_norm", "clip_share", "time/reference"} <= row.keys()
+        assert row["invalid_rate"] == 0
+        assert row["mismatch/mean"] < 1e-2, "float32 on both sides, at temperature 0.7"
+        assert row["mismatch/probe"] < 1e-2
+        assert row["grad_norm"] > 0
+    assert row["kl"] > 0
+
+
+def test_the_run_folder_is_whole(run):
+    folder, output, _ = run
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["status"], manifest["attempt"]) == ("finished", 2)
+    stage = folder / "stages" / "0-rl"
+    assert [path.name for path in checkpoint.complete(stage)] == ["step-4", "step-6"]
+    checkpoint.verify(checkpoint.latest(stage))
+    report = (folder / "report.html").read_text()
+    assert "finished" in report and "tiny" in report
+    assert len(read_panel(stage / "panel-before.json")) == len(read_panel(stage / "panel-after.json")) == 4
+    assert "Where everything lies" in output and "Held-out panel" in output
+    assert "(EngineCore" not in output, "the engine logs into its file"
+    assert (folder / "logs" / "rollout-0.log").stat().st_size > 0
+
+
+def test_transformers_loads_the_checkpoint(run, tiny_model):
+    folder = checkpoint.latest(run[0] / "stages" / "0-rl") / "hf"
+    model, start_ = (AutoModelForCausalLM.from_pretrained(f, dtype=torch.float32) for f in (folder, tiny_model))
+    assert not torch.equal(model.model.embed_tokens.weight, start_.model.embed_tokens.weight)
+    ids = torch.tensor([AutoTokenizer.from_pretrained(folder).encode("the sea")])
+    assert torch.isfinite(model(ids).logits).all()
+
+
+def test_vllm_loads_the_checkpoint(run):
+    """In a process of its own, as a user would."""
+    folder = checkpoint.latest(run[0] / "stages" / "0-rl") / "hf"
+    program = (
+        "from vllm import LLM, SamplingParams\n"
+        f"llm = LLM({str(folder)!r}, dtype='float32', enforce_eager=True, max_model_len=128)\n"
+        "print('TOKENS', len(llm.generate('the sea', SamplingParams(max_tokens=4, ignore_eos=True))[0].outputs[0].token_ids))\n"
+    )
+    env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0-1", "HF_HUB_OFFLINE": "1"}
+    code = f"if __name__ == '__main__':\n    exec({program!r})\n"
+    path = folder.parent / "load.py"
+    path.write_text(code)
+    result = subprocess.run([sys.executable, str(path)], env=env, capture_output=True, text=True, timeout=300)
+    path.unlink()
+    assert "TOKENS 4" in result.stdout, result.stderr[-2000:]

@@ -1,0 +1,80 @@
+"""The command line, as a user meets it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tower_rl.run", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_help_answers_at_once():
+    start = time.monotonic()
+    result = run("--help")
+    assert result.returncode == 0
+    assert all(word in result.stdout for word in ("CONFIG", "key.path=value", "--plan", "--resume", "--fresh"))
+    assert time.monotonic() - start < 2
+
+
+def test_all_problems_at_once_with_exit_code_2(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("extends: " + str(ROOT / "configs" / "demo.yaml") + "\nrollout:\n  group_sise: 4\n  max_new_tokens: many\n")
+    start = time.monotonic()
+    result = run(path, "policy.workers")
+    assert time.monotonic() - start < 2
+    assert result.returncode == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert f"{path}:3: rollout.group_sise: unknown key; did you mean group_size?" in lines
+    assert any(line.startswith(f"{path}:4: rollout.max_new_tokens: must be a whole number") for line in lines)
+    assert any("policy.workers" in line and "=" in line for line in lines)
+    assert "Traceback" not in result.stderr
+
+
+def test_options_may_stand_before_overrides(tmp_path):
+    result = run("configs/demo.yaml", "--plan", "rollout.engines=3", f"run.dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert "3 x rollout" in result.stdout
+    assert "8 prompts x 8 samples = 64 rollouts" in result.stdout
+    assert not list(tmp_path.iterdir()), "a plan leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "use --resume to go on or --fresh to start again"),
+        (["--fresh"], "choose another run.dir"),
+        (["--resume"], "nothing to resume"),
+    ],
+)
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, flags, message):
+    (tmp_path / "thesis.tex").write_text("precious")
+    result = run("configs/demo.yaml", f"run.dir={tmp_path}", *flags)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.sources.catalogue.languages=[de, xx]", "xx"),
+        ("data.sources.sums.task=chain_sun", "chain_sum"),
+        ("verifiers.sums.options={last_numbr: true}", "last_number"),
+        ("data.max_prompt_tokens=1", "catalogue"),
+    ],
+)
+def test_what_only_the_data_can_show_is_refused_before_ray_starts(tiny_model, tmp_path, override, message):
+    result = run("configs/demo.yaml", f"model.path={tiny_model}", f"run.dir={tmp_path / 'run'}", override)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "starting Ray" not in result.stdout
