@@ -108,7 +108,8 @@ class RolloutEngine:
         await self.engine.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
 
     async def start_weight_update(self) -> None:
-        """Second part."""
+        """Second part. A request that still runs was given up by whoever sent it, and would meet half a model."""
+        await self.engine.pause_generation(mode="abort")
         await self.engine.start_weight_update()
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
@@ -121,6 +122,7 @@ class RolloutEngine:
         """Last part: cached keys and values of the old weights go, and new rollouts carry the new version."""
         await self.engine.finish_weight_update(str(version))
         await self.engine.reset_prefix_cache()
+        await self.engine.resume_generation()
         self.version = int(await self.engine.get_weight_version())
 
     def shutdown(self) -> None:

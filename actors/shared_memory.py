@@ -116,6 +116,7 @@ class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
         if len(self.received) != self.expected:
             raise ValueError(f"weight sync: {len(self.received)} of {self.expected} tensors arrived")
         finalize_layerwise_reload(self.model, self.model_config)
+        _repack_tied_head(self.model)
 
     def shutdown(self) -> None:
         """Nothing to release: the trainer owns the buffer."""
@@ -125,6 +126,17 @@ class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
             dtype = getattr(torch, dtype_name)
             size = torch.Size(shape).numel() * dtype.itemsize
             yield name, self.buffer[offset : offset + size].view(dtype).view(shape)
+
+
+def _repack_tied_head(model: Any) -> None:
+    """Bring a head that shares the embedding's weight up to date.
+
+    vLLM's CPU kernels multiply with a packed copy, and the layerwise reload packs only layers that received weights of their
+    own: without this the engine would sample with the head that it started with.
+    """
+    if model.config.tie_word_embeddings:
+        head = model.lm_head.tie_weights(model.model.embed_tokens)
+        head.quant_method.process_weights_after_loading(head)
 
 
 @dataclass

@@ -1,10 +1,14 @@
 """Weight sync: what is sent arrives, and what does not is noticed in the same step."""
 
+import dataclasses
+import sys
+
 import numpy as np
 import pytest
 import ray
 import torch
 from helpers import random_groups
+from ray import cloudpickle
 
 from actors.shared_memory import checksum
 from actors.weights import CheckedSync, EngineClient, probe_batch
@@ -34,8 +38,6 @@ def test_checksum_sees_every_change():
 
 async def train(spine, seed):
     groups, advantages = random_groups(seed, (3, 2))
-    import dataclasses
-
     batches = assemble(groups, advantages, ranks=1, budget=256, temperature=0.7)
     batches = [
         dataclasses.replace(
@@ -90,6 +92,10 @@ class Losing(EngineClient):
     def update_weights(self, update_info):
         if "model.norm.weight" not in update_info["names"]:
             super().update_weights(update_info)
+
+
+# Actors cannot import this file, so its classes travel whole.
+cloudpickle.register_pickle_by_value(sys.modules[Corrupting.__module__])
 
 
 @pytest.mark.ray
