@@ -110,5 +110,5 @@ def probe_batch(tokens: Sequence[int]) -> MicroBatch:
 
 def _sync_message(error: Exception, version: int) -> str:
     text = str(error)
-    line = text[text.rindex("weight sync:") :].splitlines()[0]
+    line = text[text.rindex("weight sync:") :].splitlines()[0].partition("', please check")[0]  # vLLM wraps what workers say
     return f"version {version} did not reach the engines intact: {line.removeprefix('weight sync: ')}"

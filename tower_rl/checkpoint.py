@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tower_rl.reporting.files import flush_to_disk, replace_text
+from tower_rl.files import flush_to_disk, replace_text
 
 COMMIT = "COMMIT"
 STATE = "state.json"

@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 
 from tower_rl import checkpoint
 from tower_rl.config.schema import Config
-from tower_rl.reporting.files import replace_text
+from tower_rl.files import replace_text
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"

@@ -43,7 +43,7 @@ def test_contracts_hold(copy: Path) -> None:
         ("roots", "clusters/connect.py", "def late():\n    from tower_rl.run import main"),
         ("method", "tower_rl/stages/rlvr.py", "import tower_rl.run"),
         ("method", "tower_rl/config/schema.py", "import tower_rl.types"),
-        ("method", "tower_rl/config/intruder.py", "import tower_rl.reporting.files"),
+        ("method", "tower_rl/config/intruder.py", "import tower_rl.files"),
         ("method", "tower_rl/intruder.py", ""),
         ("stages", "tower_rl/stages/intruder.py", "import tower_rl.stages.rlvr"),
         ("verifiers-light", "verifiers/intruder.py", "import torch"),

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tower_rl.files import replace_text
 from tower_rl.reporting.charts import Point, line_chart, stacked_bars
-from tower_rl.reporting.files import replace_text
 from tower_rl.reporting.markup import Markup, document, joined, tag
 from tower_rl.reporting.metrics import read as read_metrics
 from tower_rl.reporting.panel import Panel, PanelEntry, pairs, read_panel

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tower_rl.reporting.files import replacing
+from tower_rl.files import replacing
 
 FIRST = ("step", "stage", "attempt")
 

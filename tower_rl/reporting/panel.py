@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypedDict
 
-from tower_rl.reporting.files import replace_text
+from tower_rl.files import replace_text
 from tower_rl.reporting.rollouts import last_user_message
 from tower_rl.types import ScoredGroup
 from verifiers.types import Status

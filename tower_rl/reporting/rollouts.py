@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tower_rl.reporting.files import replacing
+from tower_rl.files import replacing
 from tower_rl.reporting.text import storable
 from tower_rl.types import Prompt, Rollout, ScoredGroup
 from verifiers.types import Verdict
