@@ -93,10 +93,11 @@ def run(tiny_model, tmp_path_factory):
     stage = folder / "stages" / "0-rl"
     wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
     relatives = family(first.pid)
+    names = {pid: (Path("/proc") / str(pid) / "cmdline").read_text().replace("\0", " ") for pid in relatives}
     os.kill(first.pid, signal.SIGKILL)
     first.wait(60)
     end = time.monotonic() + 60
-    while (left := [pid for pid in relatives if alive(pid)]) and time.monotonic() < end:
+    while (left := [names[pid] for pid in relatives if alive(pid)]) and time.monotonic() < end:
         time.sleep(0.5)
     second = start(config, "--resume")
     output, _ = second.communicate(timeout=400)
