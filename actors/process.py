@@ -1,12 +1,7 @@
 """What every actor process does first."""
 
-import ctypes
 import os
-import signal
 from pathlib import Path
-
-OURS = "TOWER_RL_ENGINE"
-"""Set in the environment of engines that a run started, so that other users of the same vLLM are left alone."""
 
 
 def log_to(path: str) -> None:
@@ -16,16 +11,6 @@ def log_to(path: str) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.close(descriptor)
-
-
-def die_with_parent() -> None:
-    """A plug-in of vLLM's group `general_plugins`: an engine's processes end with the actor that made them.
-
-    vLLM's engine core does not notice the death of its parent by itself, and would keep its memory for ever.
-    """
-    if os.environ.get(OURS):
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def idle_env(threads: int) -> dict[str, str]:

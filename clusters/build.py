@@ -12,7 +12,7 @@ import ray
 
 from actors.group import spawn
 from actors.policy import PolicyRank, Ranks, RankSettings
-from actors.process import OURS, idle_env
+from actors.process import idle_env
 from actors.reference import ReferenceActor, References
 from actors.rollout import Engines, EngineSettings, RolloutEngine
 from actors.verification import Verification, VerificationActor, specs
@@ -68,7 +68,6 @@ def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) 
         "VLLM_CPU_KVCACHE_SPACE": str(max(1, round(rollout.memory_gib))),
         "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),  # inside Ray, `auto` binds to one core
         "VLLM_NO_USAGE_STATS": "1",
-        OURS: "1",
     }
     handles = []
     for i, options_ in enumerate(placed):

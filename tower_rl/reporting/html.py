@@ -88,7 +88,7 @@ def _tiles(rows: Rows, planned: int | None) -> Markup:
     minutes = sum(row.get("time/step") or 0.0 for row in rows) / 60
     rate = tokens_per_second(rows)
     tiles = {
-        "steps": f"{rows[-1]['step']}" + (f" / {planned}" if planned is not None else ""),
+        "steps": f"{rows[-1]['step'] + 1}" + (f" / {planned}" if planned is not None else ""),
         "mean reward, first 5 steps": f"{reward.first:.3f}" if reward else "--",
         "mean reward, last 5 steps": f"{reward.last:.3f}" if reward else "--",
         "minutes in steps": f"{minutes:.1f}",

@@ -88,7 +88,7 @@ def test_a_whole_run(folder: RunFolder, make_group: GroupMaker) -> None:
     write_rollouts(stage.rollouts(12), 12, [make_group("p", HOSTILE, *answers, (HOSTILE, None))], [[0.5] * 5 + [None]])
     folder.finish()
     page = checked(folder)
-    for part in ("12 / 40", "0.150", "0.500", "1.2", "100", "+0.500", "Seconds per phase", "Rollouts of step 12: invalid"):
+    for part in ("13 / 40", "0.150", "0.500", "1.2", "100", "+0.500", "Seconds per phase", "Rollouts of step 12: invalid"):
         assert part in page
     assert "stale" not in page and "Entropy" not in page
     assert page.count("score 0.40") == 1 and page.count("score 0.00") == 1  # with five, none is both best and worst

@@ -25,13 +25,13 @@ ROW = {
 
 
 def test_a_step_is_one_line() -> None:
-    expected = "step   3/100  reward 0.500 (rules 0.25)  kl 0.0010  invalid 2.0%  50 tok/s  4.0 s (generate 3.0 sync 0.5)"
+    expected = "step   4/100  reward 0.500 (rules 0.25)  kl 0.0010  invalid 2.0%  50 tok/s  4.0 s (generate 3.0 sync 0.5)"
     assert step_line(ROW, 100) == expected
 
 
 def test_missing_figures_are_dashes() -> None:
     row = {"step": 1, "reward/mean": None, "reward/math": None, "kl": None, "time/step": None}
-    assert step_line(row, 5) == "step 1/5  reward -- (math --)  kl --  -- s"
+    assert step_line(row, 5) == "step 2/5  reward -- (math --)  kl --  -- s"
 
 
 @pytest.mark.parametrize("terminal", [True, False])
