@@ -95,7 +95,10 @@ class Progress:
 
 
 def step_line(row: Mapping[str, Any], total: int) -> str:
-    """Counted from 1, for example `step 12/60  reward 0.412 (math 0.20 rules 0.55)  kl 0.0012  215 tok/s  8.1 s (generate 4.2 train 3.1)`."""
+    """One line, its step counted from 1.
+
+    For example `step 12/60  reward 0.412 (math 0.20 rules 0.55)  kl 0.0012  215 tok/s  8.1 s (generate 4.2 train 3.1)`.
+    """
     rewards = " ".join(f"{name} {_number(row, f'reward/{name}', '.2f')}" for name in reward_names([row]))
     phases = " ".join(f"{name} {row[f'time/{name}']:.1f}" for name in PHASES if row.get(f"time/{name}") is not None)
     rate = tokens_per_second([row])

@@ -13,6 +13,7 @@ from helpers import plain_loss, plain_model, random_groups
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.ranks
 SIZES = (3, 2, 4)
 
 
