@@ -27,5 +27,5 @@ def test_the_demo_trains(tmp_path):
     assert all(row["mismatch/mean"] < 0.1 and row["mismatch/probe"] < 0.3 for row in rows)
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-4), "the first policy is the reference"
     assert rows[1]["kl"] > 0
-    model = AutoModelForCausalLM.from_pretrained(stage / "checkpoints" / "step-2" / "hf")
+    model = AutoModelForCausalLM.from_pretrained(stage / "checkpoints" / "step-2" / "hf", dtype="auto")
     assert model.dtype == torch.bfloat16
