@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.group import call_all
+from actors.group import call_all, end
 from actors.process import log_to
 from tower_rl.types import Batch, Floats
 
@@ -26,6 +26,9 @@ class ReferenceActor:
 
     def ready(self) -> None:
         """Answers once the model is loaded."""
+
+    def shutdown(self) -> None:
+        """Nothing to release."""
 
     def score(self, batch: Batch) -> list[Floats]:
         """[B, T] log-probabilities of each micro-batch."""
@@ -49,6 +52,10 @@ class References:
         pending = [self.handles[i % len(self.handles)].score.remote(batch) for i, batch in enumerate(batches)]
         scores = await call_all("log-probabilities of reference", self.timeout_s, pending)
         return [_annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
+
+    async def shutdown(self) -> None:
+        """End the processes."""
+        await end("end of reference", self.handles)
 
 
 def _annotated(batch: Batch, scores: Sequence[Floats]) -> Batch:

@@ -54,6 +54,8 @@ async def parts(config: Config, stage: RlvrStage, slots: Sequence[Slot], place: 
         verification = _verification(config, place, options(group, slots, "verification")[0])
         ends.push_async_callback(verification.shutdown)
         references = _references(config, place, options(group, slots, "reference")) if stage.kl_coefficient > 0 else None
+        if references:
+            ends.push_async_callback(references.shutdown)
         sync = CheckedSync(ranks, engines, place.probe, stage.mismatch, config.policy.step_timeout_s)
         await asyncio.gather(engines.ready(), ranks.ready(), *([references.ready()] if references else []))
         client = EngineClient(engines.handles, CONNECT_TIMEOUT_S)

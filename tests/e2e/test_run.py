@@ -103,12 +103,16 @@ def run(tiny_model, tmp_path_factory):
     while (left := [names[pid] for pid in ours if alive(pid)]) and time.monotonic() < end:
         time.sleep(0.5)
     second = start(config, "--resume")
+    wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), 400, second)
+    relatives = family(second.pid)
     output, _ = second.communicate(timeout=400)
     assert second.returncode == 0, output
+    time.sleep(10)
+    left += [str(pid) for pid in relatives if alive(pid)]
     return folder, output, left
 
 
-def test_nothing_outlives_a_killed_driver(run):
+def test_nothing_outlives_a_killed_driver_or_a_finished_run(run):
     assert run[2] == []
 
 
