@@ -62,20 +62,30 @@ def wait_until(condition, seconds, process):
 
 
 def family(pid):
-    """The process and all below it, from /proc."""
-    parents = {}
+    """The process and all below it with their command lines, from /proc."""
+    parents, names = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                names[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
             except OSError:
                 continue
-    found, todo = set(), [pid]
+    found, todo = {}, [pid]
     while todo:
         current = todo.pop()
-        found.add(current)
+        found[current] = names.get(current, "")
         todo += [child for child, parent in parents.items() if parent == current]
     return found
+
+
+def survivors(relatives):
+    """Command lines of those that are still there after a minute; Ray's own agents do not count."""
+    ours = [pid for pid, name in relatives.items() if not name.startswith(RAYS_OWN)]
+    end = time.monotonic() + 60
+    while any(map(alive, ours)) and time.monotonic() < end:
+        time.sleep(0.5)
+    return [relatives[pid] for pid in ours if alive(pid)]
 
 
 def alive(pid):
@@ -95,20 +105,15 @@ def run(tiny_model, tmp_path_factory):
     stage = folder / "stages" / "0-rl"
     wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
     relatives = family(first.pid)
-    names = {pid: (Path("/proc") / str(pid) / "cmdline").read_text().replace("\0", " ") for pid in relatives}
     os.kill(first.pid, signal.SIGKILL)
     first.wait(60)
-    end = time.monotonic() + 60
-    ours = {pid for pid in relatives if not names[pid].startswith(RAYS_OWN)}
-    while (left := [names[pid] for pid in ours if alive(pid)]) and time.monotonic() < end:
-        time.sleep(0.5)
+    left = survivors(relatives)
     second = start(config, "--resume")
     wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), 400, second)
     relatives = family(second.pid)
     output, _ = second.communicate(timeout=400)
     assert second.returncode == 0, output
-    time.sleep(10)
-    left += [str(pid) for pid in relatives if alive(pid)]
+    left += survivors(relatives)
     return folder, output, left
 
 
