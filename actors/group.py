@@ -1,11 +1,12 @@
 """Calls to Ray actors, each with a deadline and a name."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
 
@@ -31,19 +32,11 @@ async def call(waited_for: str, seconds: float, pending: Awaitable[Any]) -> Any:
 
     Raises:
         DeadlineExceeded: naming what was waited for.
-        WorkerLost: if the actor died.
+        WorkerLost: if the actor died or was ended for want of memory.
         RunError: the one that the actor raised, as it was.
     """
-    try:
+    with _told_plainly(waited_for, seconds):
         return await asyncio.wait_for(_await(pending), seconds)
-    except TimeoutError:
-        raise _too_late(waited_for, seconds) from None
-    except RayActorError as error:
-        raise WorkerLost(f"{waited_for} is lost: {_first_line(error)}") from error
-    except RayTaskError as error:
-        if isinstance(error.cause, RunError):
-            raise error.cause from error
-        raise
 
 
 async def call_all(waited_for: str, seconds: float, pending: Sequence[Awaitable[Any]]) -> list[Any]:
@@ -62,20 +55,27 @@ async def end(waited_for: str, handles: Sequence[Any]) -> None:
 
 def get(waited_for: str, seconds: float, refs: Sequence[ray.ObjectRef]) -> list[Any]:
     """`call_all` for code that runs inside an actor's own thread."""
-    try:
+    with _told_plainly(waited_for, seconds):
         return ray.get(list(refs), timeout=seconds)
-    except GetTimeoutError:
-        raise _too_late(waited_for, seconds) from None
-    except RayActorError as error:
-        raise WorkerLost(f"{waited_for} is lost: {_first_line(error)}") from error
 
 
 async def _await(pending: Awaitable[Any]) -> Any:
     return await pending
 
 
-def _too_late(waited_for: str, seconds: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"gave up waiting for {waited_for} after {seconds:.0f} s")
+@contextmanager
+def _told_plainly(waited_for: str, seconds: float) -> Iterator[None]:
+    """Ray's errors as those of tower_rl.protocols."""
+    try:
+        yield
+    except RayTaskError as error:  # first, since it also takes the type of what the task raised
+        if isinstance(error.cause, RunError):
+            raise error.cause from error
+        raise
+    except TimeoutError:
+        raise DeadlineExceeded(f"gave up waiting for {waited_for} after {seconds:.0f} s") from None
+    except (RayActorError, OutOfMemoryError) as error:
+        raise WorkerLost(f"{waited_for} is lost: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ vLLM fuses and repacks it. vLLM's worker imports this module by `worker_extensio
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -172,19 +172,18 @@ class SharedMemoryTrainer(TrainerWeightTransferEngine[TrainerInit]):
     def send_weights(self) -> None:
         """One whole update; the client's `finish_weight_update` makes it current."""
         assert self.source is not None
-        self._if_sender(lambda: self.client.start_weight_update())
-        for names, tensors in self.source.iter_groups():
-            self._if_sender(lambda n=names, t=tensors: self.client.update_weights(self._write(n, t)))  # type: ignore[misc]
-        self._if_sender(lambda: self.client.finish_weight_update())
+        if self.is_sender:
+            self.client.start_weight_update()
+        for names, tensors in self.source.iter_groups():  # every rank takes part: ZeRO gathers
+            if self.is_sender:
+                self.client.update_weights(self._write(names, tensors))
+        if self.is_sender:
+            self.client.finish_weight_update()
 
     def shutdown(self) -> None:
         """Remove the buffer's name."""
         if self.is_sender and os.path.exists(self.path):
             os.unlink(self.path)
-
-    def _if_sender(self, action: Callable[[], None]) -> None:
-        if self.is_sender:
-            action()
 
     def _write(self, names: list[str], tensors: list[Tensor]) -> dict[str, Any]:
         info: dict[str, list[Any]] = {"names": names, "dtypes": [], "shapes": [], "offsets": [], "checksums": []}

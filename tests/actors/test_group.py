@@ -4,6 +4,7 @@ import time
 
 import pytest
 import ray
+from ray.exceptions import OutOfMemoryError, RayTaskError
 
 from actors.group import call, call_all, get
 from tower_rl.protocols import DeadlineExceeded, MismatchExceeded, WorkerLost
@@ -21,6 +22,9 @@ class Worker:
         import os
 
         os._exit(1)
+
+    def late_itself(self):
+        raise TimeoutError("its own business")
 
     def refuse(self):
         raise MismatchExceeded("they differ")
@@ -45,6 +49,21 @@ async def test_death(cluster):
         await call("policy rank 0", 60, Worker.remote().die.remote())
     with pytest.raises(WorkerLost, match="it is lost"):
         get("it", 60, [Worker.remote().die.remote()])
+
+
+async def test_a_task_that_raises_a_timeout_is_no_deadline_of_ours(cluster):
+    with pytest.raises(RayTaskError, match="its own business"):
+        await call("worker", 60, Worker.remote().late_itself.remote())
+
+
+async def test_ended_for_want_of_memory():
+    """Ray's memory monitor cannot be provoked on a machine that other tests share: its error, raised where Ray raises it."""
+
+    async def killed():
+        raise OutOfMemoryError("Task was killed due to the node running low on memory.\nMemory on the node was ...")
+
+    with pytest.raises(WorkerLost, match=r"^policy rank 0 is lost: Task was killed due to the node running low on memory\.$"):
+        await call("policy rank 0", 60, killed())
 
 
 async def test_an_error_for_the_user_arrives_as_itself(cluster):

@@ -93,7 +93,7 @@ class ReasoningGymSource(Section):
     options: dict[str, Any] = {}
     """Options of that dataset."""
     size: Positive = 1000
-    """How many problems to make."""
+    """How many problems to draw; one that is drawn again counts once."""
     instruction: str = ""
     """Text added after each question, e.g. how to state the answer."""
     verifier: str
@@ -110,7 +110,7 @@ class ConstraintSource(Section):
     rules_per_prompt: Positive = 1
     """How many rules a prompt has."""
     size: Positive = 1000
-    """How many prompts to make."""
+    """How many prompts to draw; one that is drawn again counts once."""
     verifier: str
     """Verifier that scores the answers."""
 

@@ -20,7 +20,7 @@ TOPICS = (
 
 
 def reasoning_gym_rows(name: str, source: ReasoningGymSource, seed: int) -> list[Row]:
-    """`size` problems of the task, the same for the same seed.
+    """The different ones of `size` problems of the task, the same for the same seed.
 
     Raises DataError for an unknown task (with the nearest names) and for options that the task refuses.
     """
@@ -42,11 +42,12 @@ def reasoning_gym_rows(name: str, source: ReasoningGymSource, seed: int) -> list
     for number, problem in enumerate(problems):
         text = f"{problem['question']}\n{source.instruction}" if source.instruction else problem["question"]
         rows.append(Row(f"{name}/{source.task}/{number}", user_message(text), source.verifier, problem["answer"], {}))
-    return rows
+    return _distinct(rows)
 
 
 def constraint_rows(name: str, source: ConstraintSource, seed: int) -> list[Row]:
-    """`size` short writing tasks, each with `rules_per_prompt` rules that go together; the same for the same seed.
+    """Short writing tasks, each with `rules_per_prompt` rules that go together: the different ones of `size`, the same for
+    the same seed.
 
     Raises DataError for an unknown rule (with those known), and when no `rules_per_prompt` of the rules go together.
     """
@@ -60,7 +61,7 @@ def constraint_rows(name: str, source: ConstraintSource, seed: int) -> list[Row]
     ]
     if not choices:
         raise DataError(f"source {name!r}: no {source.rules_per_prompt} of the rules {', '.join(source.rules)} go together")
-    return [_constraint_row(name, source, choices, number, seed) for number in range(source.size)]
+    return _distinct([_constraint_row(name, source, choices, number, seed) for number in range(source.size)])
 
 
 def _constraint_row(name: str, source: ConstraintSource, choices: list[tuple[str, ...]], number: int, seed: int) -> Row:
@@ -69,6 +70,14 @@ def _constraint_row(name: str, source: ConstraintSource, choices: list[tuple[str
     rules = [{"rule": rule, **RULES[rule].sample(rng)} for rule in rng.choice(choices)]
     text = " ".join([f"Write a short text about {topic}.", *map(instruction, rules)])
     return Row(f"{name}/{number}", user_message(text), source.verifier, None, {"rules": rules})
+
+
+def _distinct(rows: list[Row]) -> list[Row]:
+    """The first row of each text: a generator that draws from few problems repeats itself, which is no fault of the data."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.messages[0]["content"], row)
+    return list(first.values())
 
 
 def _nearest(word: str, words: Iterable[str]) -> str:
