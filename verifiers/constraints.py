@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
+from verifiers.options import VerifierOptions
 from verifiers.text import strict_json, visible
 from verifiers.types import Task, Verdict, invalid, scored
 
@@ -63,19 +64,13 @@ def instruction(rule: Mapping[str, Any]) -> str:
     return RULES[rule["rule"]].instruction(rule)
 
 
-class ConstraintsOptions(BaseModel):
-    """`constraints` has no options: the rules come with the task."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
 class Constraints:
     """Formal instructions (length, case, keywords, JSON, bullets): the mean over the task's rules, each with partial credit."""
 
-    Options: ClassVar[type[BaseModel]] = ConstraintsOptions
+    Options: ClassVar[type[BaseModel]] = VerifierOptions
     timeout_is_failure: ClassVar[bool] = True
 
-    def __init__(self, options: ConstraintsOptions) -> None: ...
+    def __init__(self, options: VerifierOptions) -> None: ...
 
     def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
         return [judge(task) for task in tasks]
