@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from verifiers import math_form as form
 from verifiers.calls import out_of_time
-from verifiers.math_answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, too_costly
+from verifiers.math_answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, references, too_costly
 from verifiers.types import Task, Verdict, invalid, scored
 
 
@@ -49,7 +50,7 @@ class Math:
             logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
         self._options = options
         self._library: Any = math_verify
-        self._gold: dict[str, Any] = {}
+        self._parsed_gold = lru_cache(maxsize=1024)(self._parse)
 
     def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
         return [self._judge(task) for task in tasks]
@@ -84,35 +85,40 @@ class Math:
         reasons = []
         try:
             with _cpu_limit(self._options.seconds):
-                parsed_gold = self._parsed_gold(gold)
-                if not parsed_gold:
-                    return invalid(f"the reference cannot be parsed: {gold[:100]}")
-                for reading in readings(form.without_names(answer, gold), language, gold):
-                    reason = form.refused(reading, gold) or self._different(gold, parsed_gold, form.comparable(reading, gold))
-                    if not reason:
-                        return scored(1.0, flags=flags)
-                    reasons.append(reason)
+                golds = {wanted: self._parsed_gold(wanted) for wanted in map(form.plainly, references(gold, language))}
+        except _OutOfTime:
+            return invalid(f"the reference cannot be parsed in {self._options.seconds:g} s of CPU time")
+        if not all(golds.values()):
+            return invalid(f"the reference cannot be parsed: {gold[:100]}")
+        try:
+            with _cpu_limit(self._options.seconds):
+                for wanted, parsed_gold in golds.items():
+                    for reading in readings(answer, language, wanted):
+                        reason = self._different(form.written_like(wanted, reading), wanted, parsed_gold)
+                        if not reason:
+                            return scored(1.0, flags=flags)
+                        reasons.append(reason)
         except _OutOfTime:
             return out_of_time(self._options.seconds, blame_response=True)
         return scored(0.0, reason=reasons[0], flags=flags)
 
-    def _parsed_gold(self, gold: str) -> list[Any]:
-        if gold not in self._gold:
-            self._gold[gold] = self._parse(gold)
-        return list(self._gold[gold])
-
-    def _different(self, gold: str, parsed_gold: list[Any], answer: str) -> str | None:
+    def _different(self, answer: str, gold: str, parsed_gold: list[Any]) -> str | None:
         """Why the answer is not the gold one, or None. An error while comparing is raised: then nothing is known."""
-        ours, theirs = form.plain_number(gold), form.plain_number(answer)
+        if form.same_share(answer, gold):
+            return None
+        if why := form.refused(answer, gold):
+            return why
+        value = form.comparable(answer, gold)
+        ours, theirs = form.plain_number(gold), form.plain_number(value)
         if ours is not None and theirs is not None and (ours == theirs or ours.denominator == theirs.denominator == 1):
             return None if ours == theirs else "another answer"  # most tasks end here, without 10 ms of sympy
         try:
-            parsed = self._parse(answer)
+            parsed = self._parse(value)
         except Exception as error:
             return f"the answer cannot be parsed: {type(error).__name__}"
         if not parsed:
             return "the answer cannot be parsed"
-        same = self._library.verify(parsed_gold, parsed, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
+        same = self._library.verify(parsed_gold, parsed, timeout_seconds=None, raise_on_error=True)
         return None if same else "another answer"
 
     def _parse(self, expression: str) -> list[Any]:
