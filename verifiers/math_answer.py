@@ -18,9 +18,7 @@ _ANSWER = (
     r"|คำตอบ|答案|答え|정답|답"  # no spaces between words, or an ending
 )
 _IS = r"(?:is|ist|lautet|est|es|è|é|este|jest|je|är|er|είναι|là|adalah|هي|هو|है)\b|是|为|為|は|은|는|คือ"
-_STATED = re.compile(
-    rf"####|(?:{_ANSWER})(?:[ ]final[aeo]?)?[*_]*[ ]*(?:(?:{_IS})[ ]*[:：]?|[:：=—–]|-(?=[ ]))", re.IGNORECASE
-)
+_STATED = re.compile(rf"####|(?:{_ANSWER})(?:[ ]final[aeo]?)?[*_]*[ ]*(?:(?:{_IS})[ ]*[:：]?|[:：=—–]|-(?=[ ]))", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"[-−]?\d(?:[\d.,]*\d)?(?:/\d+)?")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*]+)\*\*(?!\w)")
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|[。।]")
@@ -31,8 +29,9 @@ _GROUPED_BY_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _GROUPED_LIKE_LAKHS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _SAME = {
-    "−": "-", "–": "-", "٫": ".", "٬": "", "،": ",", "、": ",", "؛": ";", "⁄": "/", "÷": "/", "×": r"\times ", "·": r"\cdot ", "٪": r"\%", "％": r"\%",
-    "∞": r"\infty ", "π": r"\pi ", "∅": r"\emptyset ", "∪": r"\cup ", "∈": r"\in ", "ℝ": r"\mathbb{R}", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
+    "−": "-", "–": "-", "٫": ".", "٬": "", "،": ",", "、": ",", "؛": ";", "⁄": "/", "÷": "/", "×": r"\times ", "·": r"\cdot ",
+    "٪": r"\%", "％": r"\%", "∞": r"\infty ", "π": r"\pi ", "∅": r"\emptyset ", "∪": r"\cup ",
+    "∈": r"\in ", "ℝ": r"\mathbb{R}", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
 }  # fmt: skip
 
 
@@ -93,7 +92,7 @@ def normalised(text: str) -> str:
     text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text)
     text = _GROUPED_BY_SPACE.sub("", text)
     text = re.sub(r"\\(?:left|right|bigg?|Bigg?|displaystyle)(?![a-zA-Z])|\\!", "", text)
-    text = re.sub(r"\\q?quad(?![a-zA-Z])|\\[,;]", " ", text)
+    text = re.sub(r"\\q?quad(?![a-zA-Z])|(?<!\\)\\[,; ]", " ", text)
     text = re.sub(r"\\[dt]frac(?![a-zA-Z])", r"\\frac", text)
     text = re.sub(r"\\frac\s*(\d)", r"\\frac{\1}", text)
     text = re.sub(r"(\\frac\{[^{}]*\})\s*(\d)", r"\1{\2}", text)

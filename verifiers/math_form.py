@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from itertools import islice
 
 _UNSIGNED = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _NUMBER = rf"[-+]?{_UNSIGNED}"
@@ -17,7 +18,7 @@ _UNKNOWN = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?|\\(?:theta|alpha|lambda)")
 _OR = re.compile(r"\\text\{\s*(?:or|oder|ou|o|или)\s*\}|\s(?:or|oder|ou|o|или)\s|\\(?:lor|vee)(?![a-zA-Z])")
 _JOINER = re.compile(
     r"(?:,\s*)?(?:\\text\{\s*(?:and|or|und|oder|et|ou|y|e|o|и|или|і|або|en|of|och|og|eller|i|oraz|lub|a|nebo|ve|veya|و|أو|और|या)\s*\}"
-    r"|(?<=[\s\d}])(?:and|or|und|oder|et|ou|и|или|і|або|och|og|eller|oraz|lub|veya|و|أو|और|या)(?=[\s\d])|和|或|と)"
+    r"|(?<=[\s\d})])(?:and|or|und|oder|et|ou|и|или|і|або|och|og|eller|oraz|lub|veya|و|أو|और|या)(?=[\s\d(])|和|或|と)"
 )
 _HEDGE = re.compile(
     r"(?<![^\W\d_])(?:or|and|not|maybe|perhaps|either|oder|nicht|und|vielleicht|ou|pas|non|ni|o|no|não|y|e|u|и|или|не|або|nie|lub|of|niet|eller|ikke"
@@ -30,8 +31,9 @@ _UNEVALUATED = re.compile(
     r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|tbinom|choose|det|gcd|lcm|max|min|sup|inf|Gamma|partial|lfloor|lceil|bmod|pmod"
     r"|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln)(?![a-zA-Z])|!|\\frac\{d\}"
 )
-_UNIT_WORD = r"(?:(?!pi\b)(?:[^\W\d_]|[\u0300-\u036f\u0591-\u05c7\u064b-\u0670\u0900-\u0e7f]){2,}|[mgslLhNJWVAKCF]|[^\W\d_a-zA-ZͰ-Ͽ])"
-"""A word (in many scripts with marks, which are no letters to a regular expression), the letter of a unit (5x is no five), or one character of a script without spaces."""
+_LETTER = r"(?:[^\W\d_]|[\u0300-\u036f\u0591-\u05c7\u064b-\u0670\u0900-\u0e7f])"  # the marks of many scripts are no \w
+_UNIT_WORD = rf"(?:(?!pi\b){_LETTER}{{2,}}|[mgslLhNJWVAKCF]|[^\W\d_a-zA-ZͰ-Ͽ])"
+"""A word, the letter of a unit (5x is no five), or one character of a script without spaces."""
 _BRACKETS = {"(": ")]", "[": ")]"}
 
 
@@ -45,7 +47,7 @@ def unwrapped(text: str) -> str:
 
 def squeezed(text: str) -> str:
     """Without spaces but between digits (5 6 is not 56), for comparing how two answers are written."""
-    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text.replace("\\ ", " "))
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
 
 
 def is_words(gold: str) -> bool:
@@ -66,9 +68,20 @@ def echoes(prompt: str, answer: str) -> bool:
     short = squeezed(answer)
     if re.fullmatch(r"[-+]?\d+(?:\.0+)?", short) or len(short) < 3:
         return False
-    problem = re.sub(r"\\left|\\right|\$", " ", prompt.replace(r"\dfrac", r"\frac"))
+    problem = re.sub(r"\\left|\\right|\$", " ", prompt.replace(r"\dfrac", r"\frac").replace("**", "^"))
     spaced = r"\s*".join(map(re.escape, short))
     return re.search(rf"(?<![\w.]){spaced}(?![\w^]|\.\d)", problem) is not None
+
+
+def formulas(prompt: str, answer: str) -> list[str]:
+    """The formulas of a problem that have an answer's letters, at most eight; none that is to be evaluated."""
+    found = ("".join(parts) for parts in re.findall(r"\$+([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", prompt))
+    alike = (each for each in found if _letters(each) == _letters(answer) and not _UNEVALUATED.search(each))
+    return list(islice(alike, 8))
+
+
+def _letters(text: str) -> set[str]:
+    return set(re.findall("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", text)))
 
 
 def refused(answer: str, gold: str) -> str | None:
@@ -91,6 +104,7 @@ def refused(answer: str, gold: str) -> str | None:
 def _as_intervals(text: str) -> str:
     r"""Inequalities of one unknown as intervals: `0 \le x < 1` is [0,1), `x < 1 \lor x > 2` is (-\infty,1)\cup(2,\infty)."""
     text = re.sub(r"^\s*[a-zA-Z]\s*\\in(?![a-zA-Z])\s*", "", text)
+    text = re.sub(r"^\s*\\mathbb\s*\{?R\}?\s*$", r"(-\\infty,\\infty)", text)
     intervals = [_interval(part) for part in _OR.split(text)]
     return r"\cup".join(each for each in intervals if each) if all(intervals) else text
 
@@ -123,7 +137,7 @@ def plainly(gold: str) -> str:
 def written_like(gold: str, answer: str) -> str:
     """The answer so, too; where the gold one is a list of values, also without names: `x=1 \\text{ or } x=2` as `1,2`."""
     answer = _as_intervals(answer)
-    if "," not in without_grouping(gold) or gold[:1] in "([" or _RELATION.search(gold):
+    if "," not in re.sub(r"[(\[{][^()\[\]]*[)\]}]", "", without_grouping(gold)) or _RELATION.search(gold):
         return answer
     return re.sub(r"(?<![\w\\])[a-zA-Z](?:_\{?\w+\}?)?\s*=\s*", "", _JOINER.sub(",", answer))
 
@@ -190,12 +204,12 @@ def _without_unit(text: str) -> str:
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?|°|\\?%|\\?\$|[€£¥]|(?:US|USD|EUR)(?=\s*\d)", "", text)
     text = _TEXT.sub(r" \1", text)
     text = re.sub(r"\^\{?[23]\}?\s*$", "", text) if re.search(r"[a-zA-Z]\s*\^\{?[23]\}?\s*$", text) else text
-    return re.sub(rf"(?<=[\d}}])\s*(?:{_UNIT_WORD}[./-]?\s*){{1,4}}$", "", text.strip()).strip()
+    return re.sub(rf"(?<=[\d}}])\s*(?:{_UNIT_WORD}(?:[./-]\s*|\s+|$)){{1,4}}$", "", text.strip()).strip()
 
 
 def _prose(text: str) -> str:
     """The text with LaTeX commands removed but the content of \\text{...} kept, so that only words are words."""
-    text = re.sub(r"(?<!\w)[eouy](?=\s*(?:[\^=+*/}-]|$))", " ", _TEXT.sub(r" \1 ", text))  # y = 2x is no Spanish "and"
+    text = re.sub(r"(?<!\w)[eouy](?=\s*(?:[\^=+*/}),-]|$))", " ", _TEXT.sub(r" \1 ", text))  # y = 2x is no Spanish "and"
     return re.sub(r"\\(?!lor|vee|land|wedge|lnot|neg)[a-zA-Z]+", " ", text)
 
 
