@@ -7,7 +7,7 @@ from itertools import islice
 _UNSIGNED = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _NUMBER = rf"[-+]?{_UNSIGNED}"
 _POWER_OF_TEN = r"(?:\\times|\\cdot|\*|x)?10\^\{?[-+]?\d{1,3}\}?"
-_INTEGER = re.compile(rf"{_NUMBER}(?:{_POWER_OF_TEN})?|[-+]?10\^\{{?\d{{1,3}}\}}?")
+_INTEGER = re.compile(rf"{_NUMBER}(?:{_POWER_OF_TEN})?|[-+]?10\^\{{?[-+]?\d{{1,3}}\}}?")
 _FRACTION = re.compile(rf"([-+]?)(\d*)\s?(?:\\frac\{{({_NUMBER})\}}\{{({_NUMBER})\}}|(?<!\d)({_UNSIGNED})/({_UNSIGNED}))")
 _NAME = re.compile(
     r"[a-zA-Z]{1,20}(?:[-+][a-zA-Z]{1,9})*|\\[a-zA-Z]+|[a-zA-Z]_\{?\w+\}?|[a-zA-Z]\([a-zA-Z]\)|\([a-zA-Z](?:,[a-zA-Z])+\)"
@@ -16,14 +16,14 @@ _RELATION = re.compile(r"=|<|>|\\(?:[lg]eq?(?:slant)?|lt|gt|neq?|approx|equiv|si
 _SIGN = re.compile(r"(<|>|\\(?:[lg]eq?(?:slant)?|lt|gt)(?![a-zA-Z]))")
 _UNKNOWN = re.compile(r"[a-zA-Z](?:_\{?\w+\}?)?|\\(?:theta|alpha|lambda)")
 _OR = re.compile(r"\\text\{\s*(?:or|oder|ou|o|или)\s*\}|\s(?:or|oder|ou|o|или)\s|\\(?:lor|vee)(?![a-zA-Z])")
+_AND = "and|or|und|oder|et|ou|и|или|і|або|och|og|eller|oraz|lub|veya|و|أو|और|या"
 _JOINER = re.compile(
-    r"(?:,\s*)?(?:\\text\{\s*(?:and|or|und|oder|et|ou|y|e|o|и|или|і|або|en|of|och|og|eller|i|oraz|lub|a|nebo|ve|veya|و|أو|और|या)\s*\}"
-    r"|(?<=[\s\d})])(?:and|or|und|oder|et|ou|и|или|і|або|och|og|eller|oraz|lub|veya|و|أو|और|या)(?=[\s\d(])|和|或|と)"
+    rf"(?:,\s*)?(?:\\text\{{\s*(?:{_AND}|y|o|e|en|of|i|a|ve)\s*\}}|(?<=[\s\d}})])(?:{_AND})(?=[\s\d(])|和|或|と)"
 )
 _HEDGE = re.compile(
-    r"(?<![^\W\d_])(?:or|and|not|maybe|perhaps|either|oder|nicht|und|vielleicht|ou|pas|non|ni|o|no|não|y|e|u|и|или|не|або|nie|lub|of|niet|eller|ikke"
-    r"|inte|tai|sau|vagy|nebo|veya|hoặc|atau|ή|أو|ليس|یا|או|या|नहीं|বা)(?![^\W\d_])"
-    r"|或|不|または|または|とか|또는|아니|หรือ|ไม่|\\(?:lor|vee|land|wedge|lnot|neg)(?![a-zA-Z])",
+    r"(?<![^\W\d_])(?:or|and|not|maybe|perhaps|either|oder|nicht|und|vielleicht|ou|pas|non|ni|o|no|não|y|e|u|и|или|не|або|nie|lub|of|niet"
+    r"|eller|ikke|inte|tai|sau|vagy|nebo|veya|hoặc|atau|ή|أو|ليس|یا|או|या|नहीं|বা)(?![^\W\d_])"
+    r"|或|不|または|とか|또는|아니|หรือ|ไม่|\\(?:lor|vee|land|wedge|lnot|neg)(?![a-zA-Z])",
     re.IGNORECASE,
 )
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|operatorname)\s*\{([^{}]*)\}")
