@@ -112,7 +112,7 @@ class Math:
             return why
         value = form.comparable(answer, gold)
         ours, theirs = form.plain_number(gold), form.plain_number(value)
-        if ours is not None and theirs is not None and (ours == theirs or ours.denominator == theirs.denominator == 1):
+        if ours is not None and theirs is not None and (ours == theirs or (form.is_decimal(ours) and form.is_decimal(theirs))):
             return None if ours == theirs else "another answer"  # most tasks end here, without 10 ms of sympy
         try:
             parsed = self._parse(value)

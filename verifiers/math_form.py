@@ -6,8 +6,7 @@ from itertools import islice
 
 _UNSIGNED = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _NUMBER = rf"[-+]?{_UNSIGNED}"
-_POWER_OF_TEN = r"(?:\\times|\\cdot|\*|x)?10\^\{?[-+]?\d{1,3}\}?"
-_INTEGER = re.compile(rf"{_NUMBER}(?:{_POWER_OF_TEN})?|[-+]?10\^\{{?[-+]?\d{{1,3}}\}}?")
+_POWER_OF_TEN = re.compile(rf"(?:({_NUMBER})(?:\\times|\\cdot|\*|x)|([-+]?))10\^\{{?([-+]?\d{{1,3}})\}}?")
 _FRACTION = re.compile(rf"([-+]?)(\d*)\s?(?:\\frac\{{({_NUMBER})\}}\{{({_NUMBER})\}}|(?<!\d)({_UNSIGNED})/({_UNSIGNED}))")
 _NAME = re.compile(
     r"[a-zA-Z]{1,20}(?:[-+][a-zA-Z]{1,9})*|\\[a-zA-Z]+|[a-zA-Z]_\{?\w+\}?|[a-zA-Z]\([a-zA-Z]\)|\([a-zA-Z](?:,[a-zA-Z])+\)"
@@ -150,15 +149,23 @@ def value_of(answer: str, gold: str) -> str:
 
 
 def plain_number(text: str) -> Fraction | None:
-    """The value of a decimal number, fraction or mixed number, with digit grouping and unit or without; else None."""
+    """The value of a decimal, fraction, mixed number or power of ten, with digit grouping and unit or without; else None."""
     number = _number(text)
     if re.fullmatch(_NUMBER, number):
         return Fraction(number)
+    if match := _POWER_OF_TEN.fullmatch(number):
+        factor, sign, exponent = match.groups()
+        return Fraction(factor or f"{sign}1") * Fraction(10) ** int(exponent)
     if not (match := _FRACTION.fullmatch(number)):
         return None
     sign, whole, *parts = match.groups()
     top, bottom = (Fraction(part) for part in parts if part is not None)
     return (-1 if sign == "-" else 1) * (Fraction(whole or 0) + top / bottom) if bottom else None
+
+
+def is_decimal(number: Fraction) -> bool:
+    """Whether its decimals end: then it is compared exactly."""
+    return 10**1000 % number.denominator == 0
 
 
 def same_share(answer: str, gold: str) -> bool:
@@ -182,21 +189,15 @@ def without_grouping(text: str) -> str:
 def comparable(answer: str, gold: str) -> str:
     """What to parse of an answer: its value; of a number without the unit, or "18 dollars" is a product of letters."""
     value = value_of(answer, gold)
-    return _without_unit(value) if _is_number(gold) else value
-
-
-def _is_number(text: str) -> bool:
-    return _INTEGER.fullmatch(_number(text)) is not None or plain_number(text) is not None
+    return value if plain_number(gold) is None else _without_unit(value)
 
 
 def _unevaluated(answer: str, gold: str) -> str | None:
     """A plain number is asked for: an integral, 5! or 2+3 has its value, but is the question and not the answer."""
-    if not _is_number(gold):
+    if plain_number(gold) is None:
         return "an unevaluated expression" if _UNEVALUATED.search(answer) and not _UNEVALUATED.search(gold) else None
-    is_integer = re.fullmatch(r"[-+]?\d+", _number(gold)) is not None
-    if _INTEGER.fullmatch(_number(answer)) or (plain_number(answer) is not None and not is_integer):
-        return None
-    return "an unevaluated expression where a number is asked for"
+    unreduced = _FRACTION.fullmatch(_number(answer)) and re.fullmatch(r"[-+]?\d+", _number(gold))
+    return "an unevaluated expression where a number is asked for" if unreduced or plain_number(answer) is None else None
 
 
 def _without_unit(text: str) -> str:
