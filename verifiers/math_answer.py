@@ -17,8 +17,8 @@ _ANSWER = (
     r"|răspuns|válasz|απάντηση|ответ|відповідь|отговор|cevap|đáp án|jawaban|الإجابة|الجواب|پاسخ|תשובה|उत्तर|উত্তর)"
     r"|คำตอบ|答案|答え|정답|답"  # no spaces between words, or an ending
 )
-_IS = r"(?:is|ist|lautet|est|es|è|é|este|jest|je|är|er|είναι|là|adalah|هي|هو|है)\b|是|为|為|は|은|는|คือ"
-_STATED = re.compile(rf"####|(?:{_ANSWER})(?:[ ]final[aeo]?)?[*_]*[ ]*(?:(?:{_IS})[ ]*[:：]?|[:：=—–]|-(?=[ ]))", re.IGNORECASE)
+_IS = r"(?:is|ist|lautet|est|es|è|é|este|jest|je|är|er|είναι|là|adalah|هي|هو)\b|है|是|为|為|は|은|는|คือ"
+_STATED = re.compile(rf"####|(?:{_ANSWER})(?: final[aeo]?)?[*_]*[^\S\n]*(?:(?:{_IS}) *[:：]?|[:：=—–]|-(?= ))", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"[-−]?\d(?:[\d.,]*\d)?(?:/\d+)?")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*]+)\*\*(?!\w)")
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|[。।]")
