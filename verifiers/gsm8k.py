@@ -4,18 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
+from verifiers.options import VerifierOptions
 from verifiers.types import Task, Verdict, invalid, scored
 
 _COMMA = re.compile(r"(\d),(\d)")
 _NUMBER = re.compile(r"[-+]?\d*\.\d+|\d+")
-
-
-class Gsm8kOptions(BaseModel):
-    """`gsm8k` has no options: its rule is somebody else's."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 class Gsm8k:
@@ -25,10 +20,10 @@ class Gsm8k:
     decimal fraction: an integer has no sign (`-5` ends with `5`), and `5.0`, `05` and `٥` are not `5`. Without a number: wrong.
     """
 
-    Options: ClassVar[type[BaseModel]] = Gsm8kOptions
+    Options: ClassVar[type[BaseModel]] = VerifierOptions
     timeout_is_failure: ClassVar[bool] = True
 
-    def __init__(self, options: Gsm8kOptions) -> None:
+    def __init__(self, options: VerifierOptions) -> None:
         pass
 
     def verify(self, tasks: Sequence[Task]) -> list[Verdict]:

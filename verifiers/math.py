@@ -12,11 +12,12 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from verifiers import math_form as form
 from verifiers.calls import out_of_time
 from verifiers.math_answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, references, too_costly
+from verifiers.options import VerifierOptions
 from verifiers.types import Task, Verdict, invalid, scored
 
 _ECHO = "the answer repeats a part of the problem"
@@ -26,10 +27,8 @@ class _OutOfTime(BaseException):
     """Not an Exception: sympy swallows those."""
 
 
-class MathOptions(BaseModel):
+class MathOptions(VerifierOptions):
     """Options of `math`."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     language: str = "en"
     """How numbers are written when a task's meta has no `language`."""
