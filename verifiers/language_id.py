@@ -20,8 +20,11 @@ RIGHT, WRONG = 0.5, 0.1
 """A piece is in the language from this probability, in another below that one, and unknown between them."""
 UNKNOWN = 0.5
 """What an unknown piece counts: less than the right language, so that short answers do not pay; more than a wrong one."""
-PASSED_FROM = 0.8
-"""Score that passes: a quotation or a name may be in another language."""
+LEAST_RIGHT, MOST_WRONG = 0.5, 0.2
+"""Shares of the letters surely in the language, and surely not in it (a quotation, a name), with which a response passes."""
+
+LONGEST = 200_000
+"""Characters of a response above which it is not looked at."""
 
 
 class LanguageOptions(BaseModel):
@@ -56,32 +59,37 @@ class Language:
         code = task.meta.get("target_lang", self._language)
         if not isinstance(code, str) or not languages.is_known(code):
             return invalid(f"no known target language: {code!r}"[:200])
+        if len(task.response) > LONGEST:
+            return scored(0.0, reason=f"{len(task.response)} characters: far too long", flags=("far_too_long",))
         return judge(visible(prose(task.response)), code)
 
 
 def judge(text: str, code: str) -> Verdict:
     """The verdict on a visible text. Without letters it scores 0; a variant that nothing tells counts as right, and is named."""
-    weighed = [(sum(script_weights(piece).values()), is_in(piece, code)) for piece in pieces(text)]
-    total = sum(weight for weight, _ in weighed)
+    weights: dict[bool | None, float] = {True: 0.0, False: 0.0, None: 0.0}
+    for piece in pieces(text):
+        weights[is_in(piece, code)] += letter_weight(piece)
+    total = sum(weights.values())
     if not total:
         return scored(0.0, reason="there is no text in the response", flags=("empty",))
-    language = sum(weight * (UNKNOWN if found is None else found) for weight, found in weighed) / total
-    parts, reasons, flags = {"language": language}, [], []
-    if unknown := sum(weight for weight, found in weighed if found is None):
-        reasons.append(f"{unknown / total:.0%} of the letters could be several languages")
-    if all(found is None for _, found in weighed):
-        flags.append("unknown_language")
-    if wrong := sum(weight for weight, found in weighed if found is False):
-        reasons.append(f"{wrong / total:.0%} of the letters are not {languages.name(code)}")
-    if variant := variants.variant(code):
-        share = variants.share(text, variant)
-        if share is None:
-            reasons.append(f"nothing tells whether it is {variant}")
-        else:
-            parts["variant"] = share
-            reasons += [f"words or characters of another variant than {variant}"] if share < 1 else []
-    score = min(language * parts.get("variant", 1.0), 1.0)  # rounding
-    return scored(score, passed=score >= PASSED_FROM, reason="; ".join(reasons), parts=parts, flags=tuple(flags))
+    right, wrong, unknown = (weight / total for weight in weights.values())
+    reasons = [f"{wrong:.0%} of the letters are not {languages.name(code)}"] if wrong else []
+    reasons += [f"{unknown:.0%} of the letters may be several languages"] if unknown else []
+    variant = variants.variant(code)
+    found = variants.share(text, variant) if variant else 1.0
+    if found is None:
+        reasons.append(f"nothing tells whether it is {variant}")
+    elif found < 1:
+        reasons.append(f"words or characters of another variant than {variant}")
+    share = 1.0 if found is None else found
+    language = min(right + UNKNOWN * unknown, 1.0)  # rounding
+    return scored(
+        language * share,
+        passed=right >= LEAST_RIGHT and wrong <= MOST_WRONG and share >= 1 - MOST_WRONG,
+        reason="; ".join(reasons),
+        parts={"language": language} | ({"variant": found} if variant and found is not None else {}),
+        flags=("unknown_language",) if unknown == 1 else (),
+    )
 
 
 def is_in(text: str, code: str) -> bool | None:
@@ -108,13 +116,18 @@ def probabilities(text: str) -> dict[str, float] | None:
     return {str(each): float(chance) for each, chance in classifier(labels).rank(text)}
 
 
+def letter_weight(text: str) -> float:
+    """Letters, those of dense scripts with their weight."""
+    return sum(script_weights(text).values())
+
+
 def pieces(text: str) -> Iterator[str]:
-    """Sentences; those with too few letters to tell a language join the next, at the end the whole rest of it."""
+    """Sentences; one with too few letters to tell a language is joined with the next."""
     piece = ""
     for line in text.splitlines():
         for sentence in sentences(line):
             piece = f"{piece} {sentence}"
-            if sum(script_weights(piece).values()) >= ENOUGH:
+            if letter_weight(piece) >= ENOUGH:
                 yield piece
                 piece = ""
     if piece:

@@ -17,7 +17,7 @@ from verifiers.types import Task, Verdict, invalid, scored
 
 
 class BleuOptions(BaseModel):
-    """Options of `bleu` and `ter`."""
+    """Options of `bleu`."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -30,6 +30,13 @@ class ChrfOptions(BleuOptions):
 
     word_order: int = Field(0, ge=0, le=2)
     """Longest word n-grams; 2 is chrF++."""
+
+
+class TerOptions(BleuOptions):
+    """Options of `ter`."""
+
+    lowercase: bool = True
+    """Whether case counts for nothing, as usual for TER."""
 
 
 class _Metric:
@@ -87,6 +94,7 @@ class Bleu(_Metric):
 class Ter(_Metric):
     """1 - min(TER/100, 1): the share of the reference's words that need no edit; for segments, not for long documents."""
 
+    Options: ClassVar[type[BaseModel]] = TerOptions
     timeout_is_failure: ClassVar[bool] = False  # its time grows with the square of the reference's length, too
 
     def metric(self, language: str, of_sentences: bool) -> Any:

@@ -75,7 +75,7 @@ class JsonOptions(BaseModel):
 
 
 class Json:
-    """1 when the whole response is one strict JSON value that follows the JSON Schema, if there is one (option or meta), else 0."""
+    """1 when the whole response is one strict JSON value that follows the JSON Schema of the option or meta (if any), else 0."""
 
     Options: ClassVar[type[BaseModel]] = JsonOptions
     timeout_is_failure: ClassVar[bool] = True

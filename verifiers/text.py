@@ -32,7 +32,7 @@ def sentences(text: str) -> list[str]:
 
 
 def strict_json(text: str) -> Any:
-    """Parse JSON as the standard has it. Raises ValueError for duplicate keys, NaN, infinities (1e999 too), depth and all else."""
+    """Parse JSON by the standard. Raises ValueError for duplicate keys, NaN, infinities (as 1e999), depth and all else."""
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except RecursionError as error:

@@ -1,7 +1,6 @@
 """Which variant of a language a text is in, as far as its characters and words tell: Chinese, Portuguese and Spanish."""
 
 import re
-from collections.abc import Callable
 from functools import cache
 
 from verifiers.translation import languages
@@ -14,11 +13,11 @@ _GROUPS = {
 
 _WORDS = {
     # A nasal closes the vowel in Brazil (econômico, gênero), opens it in Portugal.
-    "pt_BR": r"\w+[êô][mn][aeiou]\w*|vocês?|usuári[oa]s?|arquivos?|telas?|mouse|senhas?|planilhas?|registr(?:o|os|ar|e)|controles?"
-    r"|gerenci\w+|celular(?:es)?|ônibus|trem|trens|equipes?|fatos?|contatos?|seç(?:ão|ões)|mídias?|salvar|salve|acessar|acesse"
+    "pt_BR": r"\w+[êô][mn][aeiou]\w*|vocês?|usuári[oa]s?|arquivos?|telas?|mouse|senhas?|planilhas?|registr(?:o|os|ar|e)"
+    r"|controles?|gerenci\w+|celular(?:es)?|ônibus|trem|trens|equipes?|fatos?|contatos?|seç(?:ão|ões)|mídias?|salvar|salve|acessar|acesse"
     r"|baixar|baixe|compartilh\w+|est(?:ou|á|ão) \w+ndo|esporte\w*|bilh(?:ão|ões)|aba",
-    "pt_PT": r"\w+[éó][mn][aeiou]\w*|ficheiros?|ecrãs?|utilizador\w*|ratos?|palavras?-passe|folhas? de cálculo|regist(?:o|os|ar|e)"
-    r"|controlos?|gerir|telemóve(?:l|is)|autocarros?|comboios?|equipas?|factos?|contactos?|secç(?:ão|ões)|multimédia|carácter"
+    "pt_PT": r"\w+[éó][mn][aeiou]\w*|ficheiros?|ecrãs?|utilizador\w*|ratos?|palavras?-passe|folhas? de cálculo"
+    r"|regist(?:o|os|ar|e)|controlos?|gerir|telemóve(?:l|is)|autocarros?|comboios?|equipas?|factos?|contactos?|secç(?:ão|ões)|multimédia|carácter"
     r"|guardar|guarde|aceder|aceda|transferir|partilh\w+|est(?:ou|á|ão) a \w+r|desport\w+|introduz(?:a|ir)|premir|hiperligaç\w+"
     r"|connosco|voss[oa]s?",
     "es_ES": r"vosotr[oa]s|vuestr[oa]s?|os|\w{2,}(?:áis|éis)|ordenador(?:es)?|ficheros?|coger|coges?|cojo|coches?|zumos?|patatas?"
