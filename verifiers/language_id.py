@@ -123,12 +123,14 @@ def letter_weight(text: str) -> float:
 
 def pieces(text: str) -> Iterator[str]:
     """Sentences; one with too few letters to tell a language is joined with the next."""
-    piece = ""
+    joined: list[str] = []
+    weight = 0.0
     for line in text.splitlines():
         for sentence in sentences(line):
-            piece = f"{piece} {sentence}"
-            if letter_weight(piece) >= ENOUGH:
-                yield piece
-                piece = ""
-    if piece:
-        yield piece
+            joined.append(sentence)
+            weight += letter_weight(sentence)
+            if weight >= ENOUGH:
+                yield " ".join(joined)
+                joined, weight = [], 0.0
+    if joined:
+        yield " ".join(joined)

@@ -62,9 +62,9 @@ def test_each_language_is_itself_and_no_other(code: str) -> None:
 
 
 def test_norwegian_is_either_of_its_two() -> None:
-    assert [is_in(SENTENCES["nn"], code) for code in ("nb", "nn", "no")] == [False, True, True]
-    assert [is_in(SENTENCES["nb"], code) for code in ("nb", "no")] == [True, True]
-    assert is_in(SENTENCES["nb"], "nn") is not True
+    for own, other in (("nb", "nn"), ("nn", "nb")):
+        assert is_in(SENTENCES[own], own) is is_in(SENTENCES[own], "no") is True
+        assert is_in(SENTENCES[own], other) is not True
 
 
 @pytest.mark.parametrize(("right", "wrong"), [("pt_BR", "pt_PT"), ("pt_PT", "pt_BR"), ("zh_Hans", "zh_Hant"), ("zh_TW", "zh-CN")])
@@ -93,7 +93,7 @@ def test_words_of_variants(text: str, code: str, rival: str) -> None:
     own, other = variants.variant(code), variants.variant(rival)
     assert own and other
     assert variants.share(text, own) == 1.0
-    assert variants.share(text, other) == pytest.approx(1 / 3)  # two words against none
+    assert variants.share(text, other) in (1 / 3, 1 / 4)  # two or three words against none
 
 
 def test_one_word_of_the_other_variant_halves_the_share() -> None:
@@ -184,7 +184,17 @@ def test_no_known_target_is_invalid(target: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "response", ["Datei " * 30_000, "x" * 200_000, "a. " * 60_000, "文" * 200_000, "êmo" * 60_000, "a@" * 50_000, "x" * 10**7]
+    "response",
+    [
+        "Datei " * 30_000,
+        "x" * 200_000,
+        "a. " * 60_000,
+        "文" * 200_000,
+        "êmo" * 60_000,
+        "a@" * 50_000,
+        "!\n. " * 50_000,
+        "x" * 10**7,
+    ],
 )
 def test_huge_responses_are_judged_in_seconds(response: str) -> None:
     begin = time.process_time()
