@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from verifiers.options import VerifierOptions
-from verifiers.text import strict_json, visible
+from verifiers.text import sentences, strict_json, visible, words
 from verifiers.types import Task, Verdict, invalid, scored
 
 Args = Mapping[str, Any]
@@ -102,11 +102,6 @@ def _malformed(rule: Any) -> str | None:
     return None
 
 
-def _words(text: str) -> list[str]:
-    """Runs of letters and digits; apostrophes and hyphens inside belong to the word."""
-    return re.findall(r"\w+(?:['’-]\w+)*", text)
-
-
 def _cased_share(text: str, right: Callable[[str], bool]) -> float:
     """Share of the letters with case that have the right one; 0 when no letter has case."""
     cased = [character for character in text if character.isupper() or character.islower()]
@@ -142,9 +137,8 @@ def _bullets(text: str) -> int:
 
 
 def _sentences(text: str) -> int:
-    """Runs that end in a full stop, question or exclamation mark and hold a letter."""
-    pieces = re.split(r"(?<=[.!?])[\"'”’)]*(?=\s|$)|(?<=[。！？।])", text)
-    return sum(any(character.isalpha() for character in piece) for piece in pieces)
+    """Sentences that hold a letter."""
+    return sum(any(character.isalpha() for character in piece) for piece in sentences(text))
 
 
 RULES: Mapping[str, Rule] = {
@@ -155,19 +149,19 @@ RULES: Mapping[str, Rule] = {
     "max_words": Rule(
         lambda generator: {"words": generator.choice((20, 40, 60, 100))},
         lambda args: f"Use at most {args['words']} words.",
-        lambda text, args: _at_most(len(_words(text)), args["words"]) if _words(text) else 0.0,
+        lambda text, args: _at_most(len(words(text)), args["words"]) if words(text) else 0.0,
         {"words": int},
     ),
     "min_words": Rule(
         lambda generator: {"words": generator.choice((10, 20, 30, 50))},
         lambda args: f"Use at least {args['words']} words.",
-        lambda text, args: min(len(_words(text)) / max(args["words"], 1), 1.0),
+        lambda text, args: min(len(words(text)) / max(args["words"], 1), 1.0),
         {"words": int},
     ),
     "no_commas": Rule(
         lambda _: {},
         lambda _: "Do not use any commas.",
-        lambda text, _: 0.5 ** len(re.findall("[,،、]", text)) if _words(text) else 0.0,
+        lambda text, _: 0.5 ** len(re.findall("[,،、]", text)) if words(text) else 0.0,
     ),
     "contains": Rule(
         lambda generator: {"word": generator.choice(KEYWORDS), "times": generator.choice((1, 2, 3))},

@@ -8,15 +8,13 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from verifiers.reference import rejected
 from verifiers.translation import languages
 from verifiers.translation.rules import RULES, instruction
 from verifiers.translation.segment import Finding, Segment
 from verifiers.types import Task, Verdict, invalid, scored
 
 __all__ = ["RULES", "Segment", "TranslationOptions", "TranslationRules", "instruction"]
-
-MOST_TIMES_LONGER = 20
-"""A response this many times as long as the source (and 1000 characters) is not looked at."""
 
 
 class TranslationOptions(BaseModel):
@@ -57,10 +55,8 @@ class TranslationRules:
         if complaint := _malformed(task):
             return invalid(complaint)
         source, response = str(task.meta["source"]), task.response.strip()
-        if not response:
-            return scored(0.0, reason="an empty response", flags=("empty",))
-        if len(response) > MOST_TIMES_LONGER * max(len(source), len(task.reference or "")) + 1000:
-            return scored(0.0, reason=f"{len(response)} characters: far too long", flags=("far_too_long",))
+        if verdict := rejected(response, source, task.reference or ""):
+            return verdict
         languages_of = (task.meta["source_lang"], task.meta["target_lang"])
         return judge(Segment(source, response, *languages_of, task.reference), self._weights)
 

@@ -16,7 +16,8 @@ _TEMPLATE = r"\{%[^{}\n]*%\}"
 _PLACEHOLDER = re.compile("|".join((_TEMPLATE, _DOLLAR, _NAMED_PERCENT, _PRINTF, _NUMBERED_PERCENT, _BRACE)))
 _ICU = re.compile(r"\{\s*([\w.]+)\s*,\s*(plural|selectordinal|select|number|date|time)\b")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)((?:\s+[\w:.-]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?)*)\s*(/?)>")
-_URL = re.compile(r"(?:https?|ftp|mailto|file)://[^\s<>\"')\]]+|www\.[^\s<>\"')\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
+_ADDRESS = r"(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]+\w"  # not from inside a word: time square in its length
+_URL = re.compile(rf"(?:https?|ftp|mailto|file)://[^\s<>\"')\]]+|www\.[^\s<>\"')\]]+|{_ADDRESS}")
 _VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"])
 
 
