@@ -1,42 +1,76 @@
 """The pool of verifier processes as a Ray actor, and the VerifierPool over it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from actors.group import call, end
 from actors.process import log_to
 from tower_rl.config.schema import CompositeVerifier, LeafVerifier, VerifierEntry
 from tower_rl.types import Group, ScoredGroup
-from verifiers.compose import combine
+from verifiers.cache import VerdictCache
+from verifiers.compose import all_of, combine, max_of, weighted_mean
 from verifiers.pool import Pool, Spec
-from verifiers.registry import resolve
+from verifiers.registry import group_aware, resolve, version
 from verifiers.types import Task, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSize:
+    """What a pool of verifier processes may take."""
+
+    workers: int
+    memory_mib: int
 
 
 class VerificationActor:
     """Keeps verifier processes away from engines and trainers."""
 
-    def __init__(self, specs: Mapping[str, Spec], workers: int, memory_mib: int, log: str) -> None:
+    def __init__(self, pools: Sequence[tuple[PoolSize, Mapping[str, Spec]]], cache: str, log: str) -> None:
+        """One pool for each size and what runs in it; `cache` is the file for the verdicts of those that keep them."""
         log_to(log)
-        self.pool = Pool(specs, workers=workers, memory_mib=memory_mib)
+        kept = VerdictCache(Path(cache)) if any(spec.cached for _, specs in pools for spec in specs.values()) else None
+        made = [(Pool(specs, size.workers, size.memory_mib, kept), specs) for size, specs in pools]
+        self.pools = {name: pool for pool, specs in made for name in specs}
 
     async def verify(self, name: str, tasks: list[Task]) -> list[Verdict]:
         """One verdict a task."""
-        return await asyncio.to_thread(self.pool.verify, name, tasks)
+        return await asyncio.to_thread(self.pools[name].verify, name, tasks)
 
     def shutdown(self) -> None:
         """End the processes."""
-        self.pool.close()
+        for pool in self.pools.values():
+            pool.close()
 
 
-def specs(entries: Mapping[str, VerifierEntry]) -> dict[str, Spec]:
-    """What the pool runs: each leaf, its name resolved here because workers may lack the packages' metadata."""
-    return {
-        name: Spec(target=resolve(entry.use), options=dict(entry.options), timeout_s=entry.timeout_s, retries=entry.retries)
-        for name, entry in entries.items()
-        if isinstance(entry, LeafVerifier)
-    }
+def pools(entries: Mapping[str, VerifierEntry], shared: PoolSize) -> list[tuple[PoolSize, dict[str, Spec]]]:
+    """What runs where: a pool of its own for each leaf that asks for one, and one for all others."""
+    together: dict[str, Spec] = {}
+    found = [(shared, together)]
+    for name, entry in entries.items():
+        if isinstance(entry, LeafVerifier):
+            if entry.workers is None and entry.memory_mib is None:
+                together[name] = _spec(entry)
+            else:
+                size = PoolSize(entry.workers or shared.workers, entry.memory_mib or shared.memory_mib)
+                found.append((size, {name: _spec(entry)}))
+    return [(size, specs) for size, specs in found if specs]
+
+
+def _spec(entry: LeafVerifier) -> Spec:
+    """Names are resolved here, on the driver, because workers may lack the packages' metadata."""
+    return Spec(
+        target=resolve(entry.use),
+        options=dict(entry.options),
+        timeout_s=entry.timeout_s,
+        retries=entry.retries,
+        group_aware=group_aware(entry.use),
+        version=version(entry.use) if entry.cache else "",
+        cached=entry.cache,
+    )
 
 
 class Verification:
@@ -56,13 +90,19 @@ class Verification:
         entry = self.entries[name]
         if not isinstance(entry, CompositeVerifier):
             return await call(f"verifier {name}", self.timeout_s, self.handle.verify.remote(name, tasks))
-        names = list(dict.fromkeys([*entry.gates, *entry.weights]))
-        parts = dict(zip(names, await asyncio.gather(*(self._verdicts(n, tasks) for n in names)), strict=True))
+        names = list(dict.fromkeys([*entry.gates, *entry.parts, *entry.watched]))
+        answers = dict(zip(names, await asyncio.gather(*(self._verdicts(n, tasks) for n in names)), strict=True))
         return [
-            combine({n: verdicts[i] for n, verdicts in parts.items()}, entry.gates, entry.weights, name)
+            combine({n: verdicts[i] for n, verdicts in answers.items()}, name, entry.parts, _mix(entry), entry.gates)
             for i in range(len(tasks))
         ]
 
     async def shutdown(self) -> None:
         """End the processes."""
         await end("end of verification", [self.handle])
+
+
+def _mix(entry: CompositeVerifier) -> Callable[[Sequence[Verdict]], Verdict]:
+    if entry.all_of:
+        return all_of
+    return max_of if entry.max_of else partial(weighted_mean, weights=list(entry.weights.values()))

@@ -15,7 +15,7 @@ from actors.policy import PolicyRank, Ranks, RankSettings
 from actors.process import idle_env
 from actors.reference import ReferenceActor, References
 from actors.rollout import Engines, EngineSettings, RolloutEngine
-from actors.verification import Verification, VerificationActor, specs
+from actors.verification import PoolSize, Verification, VerificationActor, pools
 from actors.weights import CheckedSync, EngineClient
 from clusters.placement import Slot, options, reserve
 from tower_rl.config.schema import Config, RlvrStage
@@ -32,6 +32,8 @@ class Place:
     model: Path
     """The folder that engines and trainers load."""
     logs: Path
+    verdicts: Path
+    """The file for verdicts that verifiers with `cache` keep."""
     attempt: int
     probe: Sequence[int]
     """Token ids of the text that weight syncs are checked with."""
@@ -113,7 +115,7 @@ def _references(config: Config, place: Place, placed: Sequence[dict[str, object]
 
 
 def _verification(config: Config, place: Place, options_: dict[str, object]) -> Verification:
-    pool = config.verification
-    arguments = (specs(config.verifiers), pool.workers, pool.memory_mib, str(place.logs / "verification.log"))
-    handle = spawn(VerificationActor, options_, {}, *arguments)
-    return Verification(handle, config.verifiers, pool.timeout_s)
+    shared = PoolSize(config.verification.workers, config.verification.memory_mib)
+    log = str(place.logs / "verification.log")
+    handle = spawn(VerificationActor, options_, {}, pools(config.verifiers, shared), str(place.verdicts), log)
+    return Verification(handle, config.verifiers, config.verification.timeout_s)

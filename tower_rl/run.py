@@ -95,7 +95,7 @@ def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progres
     _check_verifiers(config, stream)
     progress.note("prompts: " + ", ".join(f"{name} {size}" for name, size in stream.sizes.items()) + _rejected(stream))
     probe = render(tokenizer, [{"role": "user", "content": PROBE}])[: config.data.max_prompt_tokens]
-    place = Place(model, folder.logs, folder.attempt, probe)
+    place = Place(model, folder.logs, folder.verdicts, folder.attempt, probe)
 
     async def whole() -> None:
         places = slots(config, available_gpus())

@@ -1,6 +1,6 @@
 """The folder of a run: what it is, what it made, and who may write to it.
 
-config.yaml  manifest.json  report.html  logs/
+config.yaml  manifest.json  report.html  logs/  [verdicts.sqlite]
 stages/K-NAME/  metrics.jsonl  panel-before.json  panel-after.json  rollouts/step-N.parquet  checkpoints/step-N/
 """
 
@@ -137,6 +137,11 @@ class RunFolder:
     def logs(self) -> Path:
         """Where engines and trainers log."""
         return self.path / "logs"
+
+    @property
+    def verdicts(self) -> Path:
+        """Where verifiers with `cache` keep their verdicts."""
+        return self.path / "verdicts.sqlite"
 
     def stage(self, index: int, name: str) -> StageFolder:
         """Makes the folder of a stage and returns its paths."""

@@ -42,8 +42,9 @@ def main(arguments: list[str]) -> int:
     except (registry.UnknownVerifier, registry.BrokenPlugin, registry.WrongOption, OSError) as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT
-    with lines, Pool({name: Spec(target, options)}, os.cpu_count() or 1, _MEMORY_MIB) as pool:
-        return judge_lines(pool, name, lines)
+    spec = Spec(target, options, group_aware=registry.group_aware(name))
+    with lines, Pool({name: spec}, os.cpu_count() or 1, _MEMORY_MIB) as pool:
+        return judge_lines(pool, name, lines, None if spec.group_aware else _BATCH)
 
 
 def list_verifiers() -> int:
@@ -60,12 +61,12 @@ def list_verifiers() -> int:
     return code
 
 
-def judge_lines(pool: Pool, name: str, lines: Iterable[str]) -> int:
-    """Print one verdict for each row and a summary; returns the exit code."""
+def judge_lines(pool: Pool, name: str, lines: Iterable[str], batch_size: int | None) -> int:
+    """Print one verdict for each row and a summary; returns the exit code. Rows are read in batches; None for all at once."""
     verdicts: list[Verdict] = []
     malformed = 0
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    while batch := list(islice(numbered, _BATCH)):
+    while batch := list(islice(numbered, batch_size)):
         tasks: dict[int, Task] = {}
         for number, line in batch:
             try:

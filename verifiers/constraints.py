@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from verifiers.text import strict_json, visible
+from verifiers.options import VerifierOptions
+from verifiers.text import sentences, strict_json, visible, words
 from verifiers.types import Task, Verdict, invalid, scored
 
 Args = Mapping[str, Any]
@@ -63,19 +64,13 @@ def instruction(rule: Mapping[str, Any]) -> str:
     return RULES[rule["rule"]].instruction(rule)
 
 
-class ConstraintsOptions(BaseModel):
-    """`constraints` has no options: the rules come with the task."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
 class Constraints:
     """Formal instructions (length, case, keywords, JSON, bullets): the mean over the task's rules, each with partial credit."""
 
-    Options: ClassVar[type[BaseModel]] = ConstraintsOptions
+    Options: ClassVar[type[BaseModel]] = VerifierOptions
     timeout_is_failure: ClassVar[bool] = True
 
-    def __init__(self, options: ConstraintsOptions) -> None: ...
+    def __init__(self, options: VerifierOptions) -> None: ...
 
     def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
         return [judge(task) for task in tasks]
@@ -105,11 +100,6 @@ def _malformed(rule: Any) -> str | None:
     if set(given) != set(expected) or any(type(given[key]) is not kind for key, kind in expected.items()):
         return f"rule {rule['rule']!r} takes { ({key: kind.__name__ for key, kind in expected.items()}) }, not {given!r}"
     return None
-
-
-def _words(text: str) -> list[str]:
-    """Runs of letters and digits; apostrophes and hyphens inside belong to the word."""
-    return re.findall(r"\w+(?:['’-]\w+)*", text)
 
 
 def _cased_share(text: str, right: Callable[[str], bool]) -> float:
@@ -147,9 +137,8 @@ def _bullets(text: str) -> int:
 
 
 def _sentences(text: str) -> int:
-    """Runs that end in a full stop, question or exclamation mark and hold a letter."""
-    pieces = re.split(r"(?<=[.!?])[\"'”’)]*(?=\s|$)|(?<=[。！？।])", text)
-    return sum(any(character.isalpha() for character in piece) for piece in pieces)
+    """Sentences that hold a letter."""
+    return sum(any(character.isalpha() for character in piece) for piece in sentences(text))
 
 
 RULES: Mapping[str, Rule] = {
@@ -160,19 +149,19 @@ RULES: Mapping[str, Rule] = {
     "max_words": Rule(
         lambda generator: {"words": generator.choice((20, 40, 60, 100))},
         lambda args: f"Use at most {args['words']} words.",
-        lambda text, args: _at_most(len(_words(text)), args["words"]) if _words(text) else 0.0,
+        lambda text, args: _at_most(len(words(text)), args["words"]) if words(text) else 0.0,
         {"words": int},
     ),
     "min_words": Rule(
         lambda generator: {"words": generator.choice((10, 20, 30, 50))},
         lambda args: f"Use at least {args['words']} words.",
-        lambda text, args: min(len(_words(text)) / max(args["words"], 1), 1.0),
+        lambda text, args: min(len(words(text)) / max(args["words"], 1), 1.0),
         {"words": int},
     ),
     "no_commas": Rule(
         lambda _: {},
         lambda _: "Do not use any commas.",
-        lambda text, _: 0.5 ** len(re.findall("[,،、]", text)) if _words(text) else 0.0,
+        lambda text, _: 0.5 ** len(re.findall("[,،、]", text)) if words(text) else 0.0,
     ),
     "contains": Rule(
         lambda generator: {"word": generator.choice(KEYWORDS), "times": generator.choice((1, 2, 3))},

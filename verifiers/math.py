@@ -7,26 +7,28 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from types import FrameType
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from verifiers import math_form as form
 from verifiers.calls import out_of_time
-from verifiers.math_answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, too_costly
+from verifiers.math_answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, references, too_costly
+from verifiers.options import VerifierOptions
 from verifiers.types import Task, Verdict, invalid, scored
+
+_ECHO = "the answer repeats a part of the problem"
 
 
 class _OutOfTime(BaseException):
     """Not an Exception: sympy swallows those."""
 
 
-class MathOptions(BaseModel):
+class MathOptions(VerifierOptions):
     """Options of `math`."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     language: str = "en"
     """How numbers are written when a task's meta has no `language`."""
@@ -49,7 +51,7 @@ class Math:
             logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
         self._options = options
         self._library: Any = math_verify
-        self._gold: dict[str, Any] = {}
+        self._parsed = lru_cache(maxsize=1024)(self._parse)
 
     def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
         return [self._judge(task) for task in tasks]
@@ -80,40 +82,54 @@ class Math:
             right = form.words(answer) == form.words(gold)
             return scored(float(right), reason="" if right else "another answer", flags=flags)
         if form.echoes(prompt, answer):
-            return scored(0.0, reason="the answer repeats a part of the problem", flags=(*flags, "echo"))
+            return scored(0.0, reason=_ECHO, flags=(*flags, "echo"))
         reasons = []
         try:
             with _cpu_limit(self._options.seconds):
-                parsed_gold = self._parsed_gold(gold)
-                if not parsed_gold:
-                    return invalid(f"the reference cannot be parsed: {gold[:100]}")
-                for reading in readings(form.without_names(answer, gold), language, gold):
-                    reason = form.refused(reading, gold) or self._different(gold, parsed_gold, form.comparable(reading, gold))
-                    if not reason:
-                        return scored(1.0, flags=flags)
-                    reasons.append(reason)
+                golds = {wanted: self._parsed(wanted) for wanted in map(form.plainly, references(gold, language))}
+        except _OutOfTime:
+            return invalid(f"the reference cannot be parsed in {self._options.seconds:g} s of CPU time")
+        if not all(golds.values()):
+            return invalid(f"the reference cannot be parsed: {gold[:100]}")
+        try:
+            with _cpu_limit(self._options.seconds):
+                for wanted, parsed_gold in golds.items():
+                    for reading in readings(answer, language, wanted):
+                        reason = self._different(form.written_like(wanted, reading), wanted, parsed_gold, prompt)
+                        if not reason:
+                            return scored(1.0, flags=flags)
+                        reasons.append(reason)
         except _OutOfTime:
             return out_of_time(self._options.seconds, blame_response=True)
-        return scored(0.0, reason=reasons[0], flags=flags)
+        return scored(0.0, reason=reasons[0], flags=(*flags, "echo") if reasons[0] == _ECHO else flags)
 
-    def _parsed_gold(self, gold: str) -> list[Any]:
-        if gold not in self._gold:
-            self._gold[gold] = self._parse(gold)
-        return list(self._gold[gold])
-
-    def _different(self, gold: str, parsed_gold: list[Any], answer: str) -> str | None:
+    def _different(self, answer: str, gold: str, parsed_gold: list[Any], prompt: str) -> str | None:
         """Why the answer is not the gold one, or None. An error while comparing is raised: then nothing is known."""
-        ours, theirs = form.plain_number(gold), form.plain_number(answer)
-        if ours is not None and theirs is not None and (ours == theirs or ours.denominator == theirs.denominator == 1):
+        if form.same_share(answer, gold):
+            return None
+        if why := form.refused(answer, gold):
+            return why
+        value = form.comparable(answer, gold)
+        ours, theirs = form.plain_number(gold), form.plain_number(value)
+        if ours is not None and theirs is not None and (ours == theirs or (form.is_decimal(ours) and form.is_decimal(theirs))):
             return None if ours == theirs else "another answer"  # most tasks end here, without 10 ms of sympy
         try:
-            parsed = self._parse(answer)
+            parsed = self._parse(value)
         except Exception as error:
             return f"the answer cannot be parsed: {type(error).__name__}"
         if not parsed:
             return "the answer cannot be parsed"
-        same = self._library.verify(parsed_gold, parsed, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
-        return None if same else "another answer"
+        if not self._library.verify(parsed_gold, parsed, timeout_seconds=None, raise_on_error=True):
+            return "another answer"
+        return _ECHO if self._repeats(prompt, value, parsed, parsed_gold) else None
+
+    def _repeats(self, prompt: str, answer: str, parsed: list[Any], parsed_gold: list[Any]) -> bool:
+        """Whether a right answer is a formula of the problem, but for order, + 0 and * 1, and the gold answer is not."""
+        formulas = (formula for formula in map(normalised, form.formulas(prompt, answer)) if not too_costly(formula))
+        with suppress(Exception):  # a formula of the problem that cannot be read
+            copied = any(_same_expression(parsed, self._parsed(formula)) for formula in formulas)
+            return copied and not _same_expression(parsed, parsed_gold)
+        return False
 
     def _parse(self, expression: str) -> list[Any]:
         """What math-verify reads in the expression; empty if it is no mathematics. Its own alarm is off, see _cpu_limit."""
@@ -121,6 +137,11 @@ class Math:
         kinds = [library.LatexExtractionConfig(), library.ExprExtractionConfig()]
         found = library.parse(f"${expression}$", extraction_config=kinds, parsing_timeout=None, raise_on_error=True)
         return [each for each in found if not isinstance(each, str)]
+
+
+def _same_expression(first: list[Any], second: list[Any]) -> bool:
+    """Whether two parsed expressions are written alike, in sympy's order of terms."""
+    return bool(first and second and first[0].doit() == second[0].doit())
 
 
 @contextmanager

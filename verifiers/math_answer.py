@@ -12,23 +12,26 @@ DECIMAL_COMMA = frozenset({
 """Languages that write 1.234,5 (or 1 234,5); CLDR's default region of each."""
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=\S)")
-_STATED = re.compile(
-    r"####[ \t]*"
-    r"|\b(?:(?:the|my)[ ]+)?(?:final[ ]+)?answer[ ]*(?:is|=|:)[ ]*:?"
-    r"|\b(?:die|meine)?[ ]*(?:endgültige[ ]+)?(?:antwort|lösung)[ ]*(?:ist|lautet|:)[ ]*:?"
-    r"|\b(?:la[ ]+)?(?:réponse|respuesta|risposta)[ ]+(?:finale?[ ]+)?(?:est|es|è)[ ]*:?"
-    r"|\b(?:réponse|respuesta|risposta|resposta)[ ]*(?:final)?[ ]*:"
-    r"|\ba[ ]+resposta[ ]+(?:final[ ]+)?é[ ]*:?|\b(?:ответ|відповідь)[ ]*[:—-]|(?:答案|答え)[ ]*(?:是|为|為|は)?[ ]*[:：]?",
-    re.IGNORECASE,
+_ANSWER = (
+    r"\b(?:answer|antwort|lösung|réponse|respuesta|risposta|resposta|antwoord|odpowiedź|odpověď|odpoveď|svaret|svar|vastaus|răspunsul"
+    r"|răspuns|válasz|απάντηση|ответ|відповідь|отговор|cevap|đáp án|jawaban|الإجابة|الجواب|پاسخ|תשובה|उत्तर|উত্তর)"
+    r"|คำตอบ|答案|答え|정답|답"  # no spaces between words, or an ending
 )
+_IS = r"(?:is|ist|lautet|est|es|è|é|este|jest|je|är|er|είναι|là|adalah|هي|هو)\b|है|是|为|為|は|은|는|คือ"
+_STATED = re.compile(rf"####|(?:{_ANSWER})(?: final[aeo]?)?[*_]*[^\S\n]*(?:(?:{_IS}) *[:：]?|[:：=—–]|-(?= ))", re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"[-−]?\d(?:[\d.,]*\d)?(?:/\d+)?")
-_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|。")
-_GROUPED_BY_SPACE = re.compile(r"(?<=\d)(?:[\u00a0\u202f\u2009 ]|\\[,; ])(?=\d{3}(?!\d))")
+_BOLD = re.compile(r"(?<!\w)\*\*([^*]+)\*\*(?!\w)")
+_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|[。।]")
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_GROUPED_BY_SPACE = re.compile(r"(?<=\d)(?:[\u00a0\u202f\u2009 '’]|\\[,; ])(?=\d{3}(?!\d))")
 _GROUPED_BY_POINT = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.])")
 _GROUPED_BY_COMMA = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_GROUPED_LIKE_LAKHS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _SAME = {
-    "−": "-", "–": "-", "٫": ".", "٬": "", "⁄": "/", "÷": "/", "×": r"\times ", "·": r"\cdot ", "∞": r"\infty ", "％": r"\%",
+    "−": "-", "–": "-", "٫": ".", "٬": "", "،": ",", "、": ",", "؛": ";", "⁄": "/", "÷": "/", "×": r"\times ", "·": r"\cdot ",
+    "٪": r"\%", "％": r"\%", "∞": r"\infty ", "π": r"\pi ", "∅": r"\emptyset ", "∪": r"\cup ",
+    "∈": r"\in ", "ℝ": r"\mathbb{R}", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
 }  # fmt: skip
 
 
@@ -41,7 +44,10 @@ def final_answer(response: str, last_number: bool = False) -> str | None:
         return _braced(response, boxes[-1].end()) if boxes else None
     if stated := list(_STATED.finditer(response)):
         rest = response[stated[-1].end() :].lstrip()
-        return _bare(_SENTENCE_END.split(rest, maxsplit=1)[0]) or None
+        if rest.startswith(("$$", r"\[")):  # a formula in lines of its own
+            inside, end, after = rest[2:].partition("$$" if rest[0] == "$" else r"\]")
+            rest = rest[:2] + inside.strip() + end + after
+        return _bare(_SENTENCE_END.split(_BOLD.sub(r"\1", rest), maxsplit=1)[0]) or None
     if last_number and (numbers := _LAST_NUMBER.findall(response)):
         return str(numbers[-1])
     return None
@@ -81,11 +87,17 @@ def _bare(text: str) -> str:
 
 def normalised(text: str) -> str:
     """ASCII digits, operators and minus signs; fullwidth forms folded; no invisible characters, no \\left and \\right."""
+    text = _SUPERSCRIPT.sub(lambda match: f"^{{{unicodedata.normalize('NFKC', match.group())}}}", text)
     text = "".join(_plain_character(character) for character in text)
+    text = re.sub(r"√\s*(\d+|[a-zA-Z])", r"\\sqrt{\1}", text)
     text = _GROUPED_BY_SPACE.sub("", text)
-    text = re.sub(r"\\(?:left|right|bigg?|Bigg?|displaystyle)(?![a-zA-Z])|\\[,;!]", "", text)
-    text = re.sub(r"\\q?quad(?![a-zA-Z])", " ", text)
-    text = text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac").replace("\\$", "").replace("$", "").replace("{,}", ",")
+    text = re.sub(r"\\(?:left|right|bigg?|Bigg?|displaystyle)(?![a-zA-Z])|\\!", "", text)
+    text = re.sub(r"\\q?quad(?![a-zA-Z])|(?<!\\)\\[,; ]", " ", text)
+    text = re.sub(r"\\[dt]frac(?![a-zA-Z])", r"\\frac", text)
+    text = re.sub(r"\\frac\s*(\d)", r"\\frac{\1}", text)
+    text = re.sub(r"(\\frac\{[^{}]*\})\s*(\d)", r"\1{\2}", text)
+    text = re.sub(r"(?<=\d)[eE]([-+]?\d{1,3})(?![\d.])", r"\\times 10^{\1}", text)  # as Python writes a float
+    text = text.replace(r"\varnothing", r"\emptyset").replace("\\$", "").replace("$", "").replace("{,}", ",")
     text = text.strip().rstrip(".").strip()
     while text.startswith("{") and _braced(text, 0) == text[1:-1].strip():
         text = text[1:-1].strip()
@@ -101,23 +113,31 @@ def _plain_character(character: str) -> str:
         return str(unicodedata.decimal(character))
     if unicodedata.category(character) == "Cf":
         return ""
+    if unicodedata.decomposition(character).startswith("<fraction>"):  # ½
+        return "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", character).split("⁄"))
     return unicodedata.normalize("NFKC", character) if "\uff01" <= character <= "\uff5e" else character
+
+
+def references(gold: str, language: str) -> list[str]:
+    """The gold answer; 1,5 in German first as a number, then as the list that it is elsewhere."""
+    is_number = re.fullmatch(r"[-+]?\d+,\d+(?:[^\d,].*)?", gold) and not _GROUPED_BY_COMMA.match(gold)
+    if is_number and base_language(language) in DECIMAL_COMMA:
+        return [_DECIMAL_COMMA.sub(".", gold), gold]
+    return [gold]
 
 
 def readings(answer: str, language: str, gold: str) -> list[str]:
     """The numbers of a normalised answer as its language writes them, first, and as English writes them.
 
     "1.500" is 1500 in German, but a model may have meant the English 1.5: one written number, two readings.
-    A gold answer that is a list, a pair or an interval keeps its commas.
+    Where the gold answer is a list, a pair or an interval, commas separate, and a decimal comma is the other reading.
     """
+    local = _DECIMAL_COMMA.sub(".", _GROUPED_BY_POINT.sub(lambda match: match.group().replace(".", ""), answer))
     if re.match(r"[(\[]|\\\{", gold) or "," in _GROUPED_BY_COMMA.sub("", gold):
-        return [answer]
-    english = _GROUPED_BY_COMMA.sub(lambda match: match.group().replace(",", ""), answer)
-    if base_language(language) not in DECIMAL_COMMA:
-        return [english]
-    local = _GROUPED_BY_POINT.sub(lambda match: match.group().replace(".", ""), answer)
-    local = _DECIMAL_COMMA.sub(".", local)
-    return list(dict.fromkeys([local, english]))
+        local, english = local.replace(";", ","), answer.replace(";", ",")
+    else:
+        english = _GROUPED_LIKE_LAKHS.sub(lambda match: match.group().replace(",", ""), answer)
+    return list(dict.fromkeys([local, english])) if base_language(language) in DECIMAL_COMMA else [english]
 
 
 def base_language(language: str) -> str:

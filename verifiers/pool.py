@@ -5,7 +5,8 @@ CPU-bound Python can be stopped as a process and in no other way: an alarm never
     with Pool({"math": Spec("verifiers.math:Math")}, workers=2, memory_mib=2048) as pool:
         verdicts = pool.verify("math", tasks)
 
-One thread of the parent owns one worker; all take tasks one by one from one queue, so that a slow task holds up only its worker.
+One thread of the parent owns one worker; all take jobs from one queue, so that a slow one holds up only its worker. A job is one
+task, or for a group-aware verifier all responses of a prompt.
 """
 
 import queue
@@ -13,10 +14,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from types import TracebackType
 from typing import Any, Self
 
 from verifiers import wire
+from verifiers.cache import VerdictCache
+from verifiers.cache import key as cache_key
 from verifiers.calls import OUT_OF_MEMORY, out_of_time
 from verifiers.process import CpuTimeUsedUp, WorkerHung, WorkerLost, WorkerNotStarted, WorkerProcess
 from verifiers.types import Status, Task, Verdict, invalid
@@ -34,21 +38,28 @@ class Spec:
     """CPU seconds that one response may cost."""
     retries: int = 1
     """Further tries after an invalid verdict."""
+    group_aware: bool = False
+    """The verifier sees all responses of a prompt at once, with `timeout_s` CPU seconds for each."""
+    version: str = ""
+    """Of the verifier, as registry.version gives it: tells cached verdicts of different versions apart."""
+    cached: bool = False
+    """Whether its verdicts are kept in the pool's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     name: str
-    task: Task
-    answer: "Future[Verdict]"
+    tasks: Sequence[Task]
+    answer: "Future[list[Verdict]]"
 
 
 class Pool:
     """Worker processes for a set of verifiers. `verify` may be called from many threads at once."""
 
-    def __init__(self, specs: Mapping[str, Spec], workers: int, memory_mib: int) -> None:
+    def __init__(self, specs: Mapping[str, Spec], workers: int, memory_mib: int, cache: VerdictCache | None = None) -> None:
         """`memory_mib` is the address space of a worker. Starts nothing slow: workers start with their first task."""
         self._specs = dict(specs)
+        self._cache = cache
         self._wire_specs = {name: (spec.target, dict(spec.options)) for name, spec in specs.items()}
         self._memory_mib = memory_mib
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -68,17 +79,18 @@ class Pool:
     def verify(self, name: str, tasks: Sequence[Task]) -> list[Verdict]:
         """One verdict a task, in order; what goes wrong is an invalid verdict. Raises KeyError for a name without a spec.
 
+        Tasks in a row with the same prompt are a group: a group-aware verifier sees them together.
         Blocks until all are judged: at most (retries + 1) times the deadlines of verifiers.process for each task before it.
         """
         if name not in self._specs:
             raise KeyError(f"no verifier {name!r} in this pool: {sorted(self._specs)}")
-        jobs = [_Job(name, task, Future()) for task in tasks]
+        jobs = [_Job(name, group, Future()) for group in _groups(tasks, self._specs[name].group_aware)]
         with self._lock:
             if self._closed:
                 raise RuntimeError("the pool is closed")
             for job in jobs:
                 self._jobs.put(job)
-        return [job.answer.result() for job in jobs]
+        return [verdict for job in jobs for verdict in job.answer.result()]
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that were started and not given up."""
@@ -101,48 +113,58 @@ class Pool:
     def _serve(self, slot: int) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                job.answer.set_result(self._judge_with_retries(slot, job))
+                job.answer.set_result(self._answer(slot, job))
             except BaseException as error:  # a caller waits for this answer: whatever happened, it gets one
                 job.answer.set_exception(error)
         self._drop(slot)
 
-    def _judge_with_retries(self, slot: int, job: _Job) -> Verdict:
-        try:
-            request = wire.encode({"name": job.name, "task": wire.task_to_wire(job.task)})
-        except (TypeError, ValueError, OverflowError) as error:
-            return invalid(f"the task is not JSON-like: {error}"[:500], verifier=job.name)
+    def _answer(self, slot: int, job: _Job) -> list[Verdict]:
         spec = self._specs[job.name]
-        for _ in range(spec.retries + 1):
-            if self._closed:
-                return invalid("the pool was closed", verifier=job.name)
-            verdict = replace(self._judge(slot, request, spec), verifier=job.name)
-            if verdict.status is Status.SCORED:
-                break
-        return verdict
+        tasks = [wire.task_to_wire(task) for task in job.tasks]
+        try:
+            request = wire.encode({"name": job.name, "tasks": tasks})
+        except (TypeError, ValueError, OverflowError) as error:
+            return [invalid(f"the task is not JSON-like: {error}"[:500], verifier=job.name)] * len(tasks)
+        if self._cache is None or not spec.cached:
+            return self._judge_with_retries(slot, request, job)
+        key = cache_key(spec.target, spec.version, spec.options, tasks)
+        verdicts = self._cache.get(key)
+        if verdicts is None:
+            verdicts = self._judge_with_retries(slot, request, job)
+            self._cache.put(key, verdicts)
+        return [replace(verdict, verifier=job.name) for verdict in verdicts]
 
-    def _judge(self, slot: int, request: bytes, spec: Spec) -> Verdict:
+    def _judge_with_retries(self, slot: int, request: bytes, job: _Job) -> list[Verdict]:
+        for _ in range(self._specs[job.name].retries + 1):
+            if self._closed:
+                return [invalid("the pool was closed", verifier=job.name)] * len(job.tasks)
+            verdicts = [replace(verdict, verifier=job.name) for verdict in self._judge(slot, request, job)]
+            if all(verdict.status is Status.SCORED for verdict in verdicts):
+                break
+        return verdicts
+
+    def _judge(self, slot: int, request: bytes, job: _Job) -> list[Verdict]:
         """One try. The worker is gone afterwards unless it answered."""
+        seconds = self._specs[job.name].timeout_s * len(job.tasks)
         try:
             worker = self._worker(slot)
-            verdict = worker.judge(request, spec.timeout_s)
-            if OUT_OF_MEMORY in verdict.flags:
+            verdicts = worker.judge(request, seconds, len(job.tasks))
+            if any(OUT_OF_MEMORY in verdict.flags for verdict in verdicts):
                 served_before = worker.judged > 1
                 self._drop(slot)
                 if served_before:  # perhaps earlier tasks filled it: only a fresh worker's verdict on memory counts
-                    return self._judge(slot, request, spec)
-            return verdict
+                    return self._judge(slot, request, job)
+            return verdicts
         except CpuTimeUsedUp as error:
-            self._drop(slot)
-            return out_of_time(spec.timeout_s, error.blame_response)
+            verdict = out_of_time(seconds, error.blame_response)
         except WorkerHung:
-            self._drop(slot)
-            return invalid(f"timeout: the worker hung, with less than {spec.timeout_s:g} s of CPU time used")
+            verdict = invalid(f"timeout: the worker hung, with less than {seconds:g} s of CPU time used")
         except WorkerNotStarted as error:
-            self._drop(slot)
-            return invalid(f"worker did not start: {error}")
+            verdict = invalid(f"worker did not start: {error}")
         except WorkerLost as error:
-            self._drop(slot)
-            return invalid(f"worker lost: {error}")
+            verdict = invalid(f"worker lost: {error}")
+        self._drop(slot)
+        return [verdict] * len(job.tasks)
 
     def _worker(self, slot: int) -> WorkerProcess:
         """The slot's worker, a new one if it has none alive. Raises WorkerLost and WorkerNotStarted."""
@@ -161,3 +183,9 @@ class Pool:
         worker, self._workers[slot] = self._workers[slot], None
         if worker is not None:
             worker.kill()
+
+
+def _groups(tasks: Sequence[Task], group_aware: bool) -> list[list[Task]]:
+    if not group_aware:
+        return [[task] for task in tasks]
+    return [list(group) for _, group in groupby(tasks, key=lambda task: (task.prompt, task.messages))]

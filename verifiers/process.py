@@ -79,15 +79,15 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def judge(self, request: bytes, timeout_s: float) -> Verdict:
-        """The answer to an encoded request. After an exception the worker must be killed.
+    def judge(self, request: bytes, timeout_s: float, tasks: int) -> list[Verdict]:
+        """The answers to an encoded request of so many tasks. After an exception the worker must be killed.
 
         Raises WorkerNotStarted, WorkerLost, WorkerHung, CpuTimeUsedUp (`timeout_s` CPU seconds since it said that it began).
         """
         self._send(request)
         message = self._receive_at_start()
-        if "began" not in message:  # loading failed: this is the verdict
-            return _verdict(message)
+        if not (isinstance(message, dict) and "began" in message):  # loading failed: these are the verdicts
+            return _verdicts(message, tasks)
         self.judged += 1
         began, cpu_at_begin = time.monotonic(), self._cpu_seconds()
         while True:
@@ -95,7 +95,7 @@ class WorkerProcess:
             wall_left = WALL_FACTOR * timeout_s + WALL_MARGIN_S - (time.monotonic() - began)
             answer = self._receive(max(min(cpu_left, wall_left, _POLL_S), 0.0))
             if answer is not None:
-                return _verdict(answer)
+                return _verdicts(answer, tasks)
             if cpu_left <= 0:
                 raise CpuTimeUsedUp(message["began"])
             if wall_left <= 0:
@@ -153,11 +153,14 @@ class WorkerProcess:
         return sum(map(int, fields[11:15])) / _TICKS
 
 
-def _verdict(message: Any) -> Verdict:
+def _verdicts(message: Any, tasks: int) -> list[Verdict]:
     try:
-        return wire.verdict_from_wire(message)
+        verdicts = [wire.verdict_from_wire(value) for value in message["verdicts"]]
     except (TypeError, ValueError, KeyError) as error:
         raise WorkerLost(f"it answered what is no verdict: {error}") from error
+    if len(verdicts) != tasks:
+        raise WorkerLost(f"it answered {len(verdicts)} verdicts for {tasks} tasks")
+    return verdicts
 
 
 def _environment() -> dict[str, str]:

@@ -3,11 +3,14 @@
 Dotted paths run any importable code, so they may come from a trusted configuration only, never from a data row.
 """
 
+import hashlib
 import importlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from verifiers.types import Verifier
@@ -71,6 +74,28 @@ def verifier_class(name_or_path: str) -> type[Verifier]:
             f"verifier {name_or_path!r}{_origin(name_or_path)} is not usable: {target}: {type(error).__name__}: {error}"
         ) from error
     return cast(type[Verifier], kind)
+
+
+def group_aware(name_or_path: str) -> bool:
+    """Whether the verifier sees a prompt's responses together. Raises UnknownVerifier and BrokenPlugin."""
+    return bool(getattr(verifier_class(name_or_path), "group_aware", False))
+
+
+def version(name_or_path: str) -> str:
+    """A digest of the Python files of the top-level package that the verifier lives in: its judgement may change with them.
+
+    Raises UnknownVerifier; a package without files gives the digest of nothing.
+    """
+    package = resolve(name_or_path).partition(":")[0].partition(".")[0]
+    spec = importlib.util.find_spec(package)
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    files = [path for root in roots for path in sorted(Path(root).rglob("*.py"))]
+    if spec and spec.origin and not roots:
+        files = [Path(spec.origin)]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def validated(kind: type[Verifier], name: str, options: Mapping[str, Any]) -> "BaseModel":

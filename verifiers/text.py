@@ -1,6 +1,8 @@
 """Small text helpers that several verifiers share."""
 
 import json
+import math
+import re
 import unicodedata
 from typing import Any, NoReturn
 
@@ -19,10 +21,20 @@ def letters(text: str) -> int:
     return sum(unicodedata.category(character)[0] in "LM" for character in text)
 
 
+def words(text: str) -> list[str]:
+    """Runs of letters and digits; apostrophes and hyphens inside belong to the word."""
+    return re.findall(r"\w+(?:['’-]\w+)*", text)
+
+
+def sentences(text: str) -> list[str]:
+    """Runs that end in a full stop, question or exclamation mark; some may hold no letter."""
+    return re.split(r"(?<=[.!?])[\"'”’)]*(?=\s|$)|(?<=[。！？।])", text)
+
+
 def strict_json(text: str) -> Any:
-    """Parse JSON as the standard has it. Raises ValueError for duplicate keys, NaN, infinities, depth and all else."""
+    """Parse JSON by the standard. Raises ValueError for duplicate keys, NaN, infinities (as 1e999), depth and all else."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
@@ -34,5 +46,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
+
+
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+    raise ValueError(f"{constant} is no finite number")

@@ -83,6 +83,7 @@ class Verifier(Protocol):
     """The options, strict and frozen; a wrong one is an error that names the right ones."""
     timeout_is_failure: ClassVar[bool]
     """True when only the response can make the verifier slow: then running out of CPU time is a scored failure."""
+    # A class with `group_aware = True` gets all responses of a prompt in one call of `verify`; without it, one at a time.
 
     def __init__(self, options: Any) -> None: ...
 

@@ -1,7 +1,7 @@
 """A worker process of a pool: `python -m verifiers.worker FD PARENT MEMORY_MIB`, started by verifiers.pool only.
 
 Protocol, one message at a time: it gets {"specs": {name: [target, options]}}, says "ready"; then for each
-{"name", "task"} it says "began" (after loading the verifier, so that loading is not on the task's clock) and a verdict.
+{"name", "tasks"} it says "began" (after loading the verifier, so that loading is not on the tasks' clock) and {"verdicts"}.
 """
 
 import ctypes
@@ -46,22 +46,22 @@ def _serve(channel: socket.socket, decoder: wire.Decoder, specs: dict[str, list[
                 loaded[name] = registry.load(target, **options)
         except BaseException as error:
             failure = invalid(f"worker did not start: {type(error).__name__}: {error}"[:500], verifier=name)
-            channel.sendall(wire.encode(wire.verdict_to_wire(failure)))
+            channel.sendall(_encoded([failure] * len(request["tasks"])))
             continue
         verifier = loaded[name]
         channel.sendall(wire.encode({"began": verifier.timeout_is_failure}))
-        (verdict,) = verify(verifier, [wire.task_from_wire(request["task"])], name)
-        channel.sendall(_encoded(verdict))
-        if OUT_OF_MEMORY in verdict.flags:
+        verdicts = verify(verifier, [wire.task_from_wire(task) for task in request["tasks"]], name)
+        channel.sendall(_encoded(verdicts))
+        if any(OUT_OF_MEMORY in verdict.flags for verdict in verdicts):
             return  # the parent starts a fresh one: an interpreter that ran out of memory is not to be trusted
 
 
-def _encoded(verdict: Verdict) -> bytes:
+def _encoded(verdicts: list[Verdict]) -> bytes:
     try:
-        return wire.encode(wire.verdict_to_wire(verdict))
+        return wire.encode({"verdicts": [wire.verdict_to_wire(verdict) for verdict in verdicts]})
     except (TypeError, ValueError, OverflowError) as error:
-        failure = invalid(f"verifier error: the verdict is not JSON-like: {error}"[:500], verifier=verdict.verifier)
-        return wire.encode(wire.verdict_to_wire(failure))
+        failure = invalid(f"verifier error: the verdict is not JSON-like: {error}"[:500], verifier=verdicts[0].verifier)
+        return wire.encode({"verdicts": [wire.verdict_to_wire(failure)] * len(verdicts)})
 
 
 def _die_with(parent: int) -> None:

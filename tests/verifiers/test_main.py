@@ -18,7 +18,7 @@ def run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
 def test_list_has_a_line_for_each() -> None:
     done = run()
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["constraints", "math", "translation_rules"]
+    assert {"chrf", "constraints", "math", "translation_rules"} <= {line.split()[0] for line in done.stdout.splitlines()}
     assert all(len(line.split()) > 3 for line in done.stdout.splitlines())
 
 
@@ -35,6 +35,12 @@ def test_verdicts_come_in_order_and_malformed_lines_are_reported() -> None:
     assert "3 judged: 2 passed, 1 failed, 0 invalid" in done.stderr
 
 
+def test_a_group_aware_verifier_judges_a_file_by_prompt() -> None:
+    rows = [{"prompt": p, "response": r, "reference": "The river is wide."} for p in "ab" for r in ("The river is wide.", "")]
+    done = run("similarity", "-", given="\n".join(map(json.dumps, rows)))
+    assert [json.loads(line)["score"] for line in done.stdout.splitlines()] == [1.0, 0.0] * 2
+
+
 def test_file_with_options(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     row = {"response": "Das Ergebnis: 3,5", "reference": "3.5"}
@@ -49,7 +55,7 @@ def test_file_with_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("maths", "-"), "known: constraints, math, translation_rules"),
+        (("maths", "-"), "known: bleu, chrf, constraints"),
         (("math", "-", "langage=de"), "its options: language"),
         (("math", "-", "language"), "key=value"),
         (("math", "/no/such/file"), "No such file"),

@@ -185,6 +185,16 @@ def test_close_answers_what_is_waiting_and_leaves_no_process() -> None:
         pool.verify("hostile", [])
 
 
+def test_a_group_aware_verifier_sees_the_responses_of_a_prompt_together() -> None:
+    tasks = [Task(prompt, response) for prompt, response in [("p", "a"), ("p", "b"), ("p", "b"), ("q", "c"), ("q", "c")]]
+    with Pool({"group": Spec("hostile:Group", {}, 1.0, 0, group_aware=True)}, workers=2, memory_mib=512) as pool:
+        assert [verdict.score for verdict in pool.verify("group", tasks)] == pytest.approx([2 / 3, 1 / 3, 1 / 3, 0, 0])
+        assert pool.verify("group", []) == []
+        for bad, reason in (("burn", "timeout"), ("short", "verifier error: 1 answers")):
+            verdicts = pool.verify("group", [Task("p", "a"), Task("p", bad), Task("q", "a")])
+            assert [verdict.reason.startswith(reason) for verdict in verdicts] == [True, True, False]
+
+
 def test_unknown_name(pool: Pool) -> None:
     with pytest.raises(KeyError, match="broken"):
         pool.verify("maths", [])

@@ -130,7 +130,6 @@ def test_half_translated_lies_between() -> None:
         GERMAN + " (Note: the formal form of address is used.)",
         GERMAN + "\n" + GERMAN,
         SOURCE + "\n" + GERMAN,
-        GERMAN.replace("Ordner", "Ord\u200bner"),
     ],
 )
 def test_anything_but_the_translation_costs(response: str) -> None:
@@ -314,11 +313,11 @@ def test_options_choose_rules_and_weights() -> None:
 
 
 def test_instruction_names_what_is_checked() -> None:
-    said = instruction(SOURCE + " 5 times", "en", "pt-BR")
+    said = instruction(Segment(SOURCE + " 5 times", "", "en", "pt-BR"))
     assert said.startswith("Translate the following text from English into Brazilian Portuguese.")
     for part in ("%(name)s", "tags", "numbers", "translation only"):
         assert part in said
-    assert "placeholders" not in instruction("Hello", "en", "de")
+    assert "placeholders" not in instruction(Segment("Hello", "", "en", "de"))
 
 
 HOSTILE = ["{a, plural, " * 8_000, "<a" + " a" * 40_000, "<b>" * 30_000, "%" * 90_000, "1," * 45_000, "a@" * 45_000,

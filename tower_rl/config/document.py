@@ -79,7 +79,7 @@ def _type(annotation: Any) -> str:
         return f"mapping: name to {_type(arguments[1])}"
     if origin in (list, tuple):
         return f"list of {_type(arguments[0])}"
-    return " or ".join(_WORDS[argument] for argument in arguments) if arguments else _WORDS[annotation]
+    return " or ".join(_WORDS[bare(argument)] for argument in arguments) if arguments else _WORDS[annotation]
 
 
 def _default(field: FieldInfo) -> str:

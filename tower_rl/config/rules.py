@@ -149,11 +149,15 @@ def verifiers_installed(config: Config) -> Iterator[Finding]:
 
 
 def composites_resolve(config: Config) -> Iterator[Finding]:
-    """`gates` and `weights` of a verifier name entries of `verifiers`, and no verifier is made of itself."""
+    """The parts of a verifier are entries of `verifiers`, of one kind besides gates, and no verifier is made of itself."""
     for name, entry in config.verifiers.items():
         if isinstance(entry, CompositeVerifier):
-            places: list[tuple[KeyPath, str]] = [(("gates", index), gate) for index, gate in enumerate(entry.gates)]
-            places += [(("weights", part), part) for part in entry.weights]
+            kinds = [kind for kind in ("weights", "all_of", "max_of") if getattr(entry, kind)]
+            if len(kinds) != 1:
+                yield ("verifiers", name), f"needs exactly one of weights, all_of, max_of, not {' and '.join(kinds) or 'none'}"
+            places: list[tuple[KeyPath, str]] = [(("weights", part), part) for part in entry.weights]
+            for kind in ("gates", "all_of", "max_of", "watched"):
+                places += [((kind, index), part) for index, part in enumerate(getattr(entry, kind))]
             for place, part in places:
                 if part not in config.verifiers:
                     message = f"no entry {show(part)} among verifiers; known: {listed(config.verifiers)}"
@@ -166,7 +170,7 @@ def composites_resolve(config: Config) -> Iterator[Finding]:
 def _way_back(config: Config, start: str, way: tuple[str, ...]) -> tuple[str, ...]:
     """The names from `start` through parts of parts back to `start`, empty where there is no such way."""
     entry = config.verifiers.get(way[-1])
-    for part in (*entry.gates, *entry.weights) if isinstance(entry, CompositeVerifier) else ():
+    for part in (*entry.gates, *entry.parts, *entry.watched) if isinstance(entry, CompositeVerifier) else ():
         if part == start:
             return (*way, start)
         if part not in way and (found := _way_back(config, start, (*way, part))):

@@ -209,22 +209,39 @@ class LeafVerifier(Section):
     """CPU seconds a response may cost."""
     retries: Annotated[int, Field(ge=0)] = 1
     """Further tries after an invalid verdict."""
+    cache: bool = False
+    """Whether verdicts are kept in the run folder and not given anew for the same input, options and version."""
+    workers: Positive | None = None
+    """Worker processes of its own; without this and `memory_mib` it shares those of `verification`."""
+    memory_mib: Positive | None = None
+    """Address space of a worker of its own."""
 
 
 class CompositeVerifier(Section):
-    """Several verifiers as one: gates multiply, weighted scores add."""
+    """Several verifiers as one: gates multiply exactly one of a weighted mean, an all-of or a maximum."""
 
     gates: list[str] = []
-    """Entries of `verifiers` whose scores multiply the sum."""
-    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
-    """Entries of `verifiers` and their weights; the weights are normalised to sum to 1."""
+    """Entries of `verifiers` whose scores multiply the rest."""
+    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Weighted mean: entries of `verifiers` and their weights, which are normalised to sum to 1."""
+    all_of: list[str] = []
+    """1 when each of these entries of `verifiers` passed, else 0."""
+    max_of: list[str] = []
+    """The largest score of these entries of `verifiers`."""
+    watched: list[str] = []
+    """Entries of `verifiers` that are judged and logged and count for nothing."""
+
+    @property
+    def parts(self) -> list[str]:
+        """Entries that count, but for the gates."""
+        return [*self.weights, *self.all_of, *self.max_of]
 
 
 def _verifier_shape(value: Any) -> str | None:
-    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    if "weights" in keys or "gates" in keys:
-        return "composite"
-    return "leaf" if "use" in keys else None
+    keys = set(value if isinstance(value, dict) else getattr(value, "__dict__", {}))
+    if "use" in keys:
+        return "leaf"
+    return "composite" if keys & set(CompositeVerifier.model_fields) else None
 
 
 VerifierEntry = Annotated[

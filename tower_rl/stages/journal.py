@@ -14,6 +14,7 @@ from tower_rl.reporting.html import write_report
 from tower_rl.reporting.metrics import MetricsLog, read
 from tower_rl.reporting.progress import Progress
 from tower_rl.reporting.rollouts import write_rollouts
+from tower_rl.reporting.verdicts import verdict_figures
 from tower_rl.runfolder import RunFolder, StageFolder
 from tower_rl.types import Floats, Group, ScoredGroup, StepResult
 
@@ -100,6 +101,7 @@ def figures(step: Step) -> dict[str, float]:
     return {
         "reward/mean": _mean(v.score for v in verdicts),
         **{f"reward/{name}": score for name, score in scores.items()},
+        **verdict_figures(step.scored),
         "invalid_rate": sum(v.score is None for v in verdicts) / len(verdicts),
         "loss": result.loss,
         "grad_norm": result.grad_norm,

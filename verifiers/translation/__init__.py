@@ -1,33 +1,35 @@
 """`translation_rules`: what a localization reviewer checks, as a reward with a gradient from gibberish to a clean translation.
 
-meta = {"source": text, "source_lang": "en", "target_lang": "pt_BR"}; the reference, a human translation, is optional.
+meta = {"source": text, "source_lang": "en", "target_lang": "pt_BR"}, and what Facts names: a glossary, terms to keep, a longest
+length, a register. The reference, a human translation, is optional.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import fields, replace
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from verifiers.options import VerifierOptions
+from verifiers.reference import rejected
 from verifiers.translation import languages
-from verifiers.translation.rules import RULES, instruction
-from verifiers.translation.segment import Finding, Segment
+from verifiers.translation.rules import FLAGS, RULES, instruction
+from verifiers.translation.segment import Facts, Segment
 from verifiers.types import Task, Verdict, invalid, scored
 
-__all__ = ["RULES", "Segment", "TranslationOptions", "TranslationRules", "instruction"]
-
-MOST_TIMES_LONGER = 20
-"""A response this many times as long as the source (and 1000 characters) is not looked at."""
+__all__ = ["FLAGS", "RULES", "Facts", "Segment", "TranslationOptions", "TranslationRules", "instruction"]
 
 
-class TranslationOptions(BaseModel):
+class TranslationOptions(VerifierOptions):
     """Options of `translation_rules`."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     rules: tuple[str, ...] = tuple(RULES)
     """The rules to apply."""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field({})
     """Weights that differ from the rules' own."""
+    gates: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field({})
+    """By flag: a response that carries it does not pass, and its score is multiplied by this."""
 
     @field_validator("rules", "weights")
     @classmethod
@@ -40,29 +42,40 @@ class TranslationOptions(BaseModel):
             raise ValueError("at least one rule")
         return names
 
+    @field_validator("gates")
+    @classmethod
+    def _flags(cls, gates: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(gates) - set(FLAGS)):
+            raise ValueError(f"no flag {', '.join(unknown)}; known: {', '.join(FLAGS)}")
+        return gates
+
 
 class TranslationRules:
-    """Placeholders, tags, numbers, length, language, nothing but the translation; and chrF where there is a reference."""
+    """The rules that apply to a segment, hygiene, and chrF where there is a reference."""
 
     Options: ClassVar[type[BaseModel]] = TranslationOptions
     timeout_is_failure: ClassVar[bool] = False
 
     def __init__(self, options: TranslationOptions) -> None:
         self._weights = {name: options.weights.get(name, RULES[name].weight) for name in RULES if name in options.rules}
+        self._gates = options.gates
 
     def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
-        return [self._judge(task) for task in tasks]
+        return [_gated(self._judge(task), self._gates) for task in tasks]
 
     def _judge(self, task: Task) -> Verdict:
         if complaint := _malformed(task):
             return invalid(complaint)
+        try:
+            facts = Facts(**{each.name: task.meta[each.name] for each in fields(Facts) if each.name in task.meta})
+        except ValidationError as error:
+            first = error.errors()[0]
+            return invalid(f"meta {'.'.join(map(str, first['loc']))!r}: {first['msg']}")
         source, response = str(task.meta["source"]), task.response.strip()
-        if not response:
-            return scored(0.0, reason="an empty response", flags=("empty",))
-        if len(response) > MOST_TIMES_LONGER * max(len(source), len(task.reference or "")) + 1000:
-            return scored(0.0, reason=f"{len(response)} characters: far too long", flags=("far_too_long",))
+        if verdict := rejected(response, source, task.reference or ""):
+            return verdict
         languages_of = (task.meta["source_lang"], task.meta["target_lang"])
-        return judge(Segment(source, response, *languages_of, task.reference), self._weights)
+        return judge(Segment(source, response, *languages_of, task.reference, facts), self._weights)
 
 
 def judge(segment: Segment, weights: Mapping[str, float]) -> Verdict:
@@ -71,20 +84,24 @@ def judge(segment: Segment, weights: Mapping[str, float]) -> Verdict:
     found = {name: finding for name, finding in checked.items() if finding is not None}
     if not found:
         return invalid("none of the rules applies to this source")
-    score = sum(weights[name] * finding.score for name, finding in found.items()) / sum(weights[name] for name in found)
+    total = sum(weights[name] for name in found)
+    score = sum(weights[name] * finding.score for name, finding in found.items()) / total if total else 1.0
     for name, finding in found.items():
         score *= RULES[name].gate_floor + (1 - RULES[name].gate_floor) * finding.score
     return scored(
         min(score, 1.0),  # rounding
-        passed=all(_met(name, finding) for name, finding in found.items()),
+        passed=all(finding.score >= RULES[name].met_from for name, finding in found.items()),
         reason="; ".join(f"{name}: {finding.reason}" for name, finding in found.items() if finding.reason),
         parts={name: finding.score for name, finding in found.items()},
         flags=tuple(finding.flag for finding in found.values() if finding.flag),
     )
 
 
-def _met(name: str, finding: Finding) -> bool:
-    return finding.score >= RULES[name].met_from
+def _gated(verdict: Verdict, gates: Mapping[str, float]) -> Verdict:
+    """The verdict after the gates of its flags."""
+    if verdict.score is None or not set(verdict.flags) & set(gates):
+        return verdict
+    return replace(verdict, score=verdict.score * math.prod(gates.get(flag, 1.0) for flag in verdict.flags), passed=False)
 
 
 def _malformed(task: Task) -> str | None:

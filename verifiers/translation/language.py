@@ -1,5 +1,6 @@
 """Is a text in the target language? By its script, and by py3langid with few candidates (with all, it errs on short texts)."""
 
+from collections import Counter
 from copy import copy
 from functools import cache
 from typing import Any
@@ -15,8 +16,9 @@ _RIVALS = ("de", "en", "es", "fr", "it", "nl", "pt")
 """Languages that a model drifts into; a text in one of them is not in the target language."""
 _LABELS = {"nb": "no", "nn": "nn"}
 _TINY = 1e-9
-_CJK_WEIGHT = 2.5
-"""Letters of other scripts that one CJK character is worth, when a text mixes them (product names in Chinese)."""
+_DENSE_SCRIPTS = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
+_DENSE_WEIGHT = 2.5
+"""Letters of other scripts that one character of these is worth, when a text mixes them (product names in Chinese)."""
 
 
 def score(text: str, source_lang: str, target_lang: str) -> float | None:
@@ -35,12 +37,12 @@ def score(text: str, source_lang: str, target_lang: str) -> float | None:
 
 
 def _window_score(text: str, source_lang: str, target_lang: str) -> float:
-    source, target = _label(source_lang), _label(target_lang)
+    source, target = label(source_lang), label(target_lang)
     script = min(1.0, 2 * _script_share(text, target_lang))
     if source == target or script < 0.1:
         return script
     count = letters(text)
-    model = _model(frozenset({source, target, *_RIVALS}))
+    model = classifier(frozenset({source, target, *_RIVALS}))
     chances = dict(model.rank(text))
     own = chances.pop(target) * script
     against_source = (4.0 if count < SHORT else 1.5) * own / max(chances.pop(source), _TINY)
@@ -49,16 +51,16 @@ def _window_score(text: str, source_lang: str, target_lang: str) -> float:
     return min(1.0, script, against_source, against_rivals)
 
 
+def script_weights(text: str) -> dict[str, float]:
+    """Letters by script, those of dense scripts with their weight."""
+    counts = Counter(map(languages.script_of, filter(str.isalpha, text)))
+    return {script: count * (_DENSE_WEIGHT if script in _DENSE_SCRIPTS else 1.0) for script, count in counts.items()}
+
+
 def _script_share(text: str, code: str) -> float:
     """Share of the letters that are of the language's scripts."""
-    wanted = languages.scripts(code)
-    right = wrong = 0.0
-    for character in text:
-        if character.isalpha():
-            script = languages.script_of(character)
-            weight = _CJK_WEIGHT if script in ("CJK", "HIRAGANA", "KATAKANA", "HANGUL") else 1.0
-            right, wrong = (right + weight, wrong) if script in wanted else (right, wrong + weight)
-    return right / (right + wrong) if right + wrong else 0.0
+    weights = script_weights(text)
+    return sum(weights.get(script, 0.0) for script in languages.scripts(code)) / sum(weights.values()) if weights else 0.0
 
 
 def _windows(text: str) -> list[str]:
@@ -79,13 +81,14 @@ def _windows(text: str) -> list[str]:
     return pieces
 
 
-def _label(code: str) -> str:
+def label(code: str) -> str:
+    """What the classifier calls a language."""
     base = languages.base(code)
     return _LABELS.get(base, base)
 
 
 @cache
-def _model(labels: frozenset[str]) -> Any:
+def classifier(labels: frozenset[str]) -> Any:
     """The classifier for these languages alone: cutting its tables down takes longer than classifying."""
     model = copy(_whole_model())
     model.set_languages(sorted(labels))

@@ -4,10 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-_PRINTF = (
-    r"%%|(?<!\d)%(?:\d+\$)?(?:\([\w.\- ]+\))?[-+#0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh?|ll?|[Lzjtq])?"
-    r"[diouxXeEfFgGcrsa@](?![a-z]{2})"
-)
+_FORMAT = r"[-+#0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh?|ll?|[Lzjtq])?[diouxXeEfFgGcrsa@]"
+_PRINTF = rf"%%|%\([\w.\- ]+\){_FORMAT}|(?<!\d)%(?:\d+\$)?{_FORMAT}(?![a-z]{{2}})"
 _NAMED_PERCENT = r"%[A-Z][A-Z_]{2,}%?|%\{[\w.]+\}"
 _NUMBERED_PERCENT = r"(?<!\d)%[1-9]\d?(?![\d$%])"
 _DOLLAR = r"\$\{[^{}\n]+\}|\$\[[^\[\]\n]+\]|\$\([\w.]+\)"
@@ -16,13 +14,17 @@ _TEMPLATE = r"\{%[^{}\n]*%\}"
 _PLACEHOLDER = re.compile("|".join((_TEMPLATE, _DOLLAR, _NAMED_PERCENT, _PRINTF, _NUMBERED_PERCENT, _BRACE)))
 _ICU = re.compile(r"\{\s*([\w.]+)\s*,\s*(plural|selectordinal|select|number|date|time)\b")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]*)((?:\s+[\w:.-]+(?:\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))?)*)\s*(/?)>")
-_URL = re.compile(r"(?:https?|ftp|mailto|file)://[^\s<>\"')\]]+|www\.[^\s<>\"')\]]+|[\w.+-]+@[\w-]+\.[\w.-]+\w")
+_URL = re.compile(
+    r"(?:(?:https?|ftp|file)://|mailto:|www\.)(?:(?![<>\"')\]])[!-~])+"
+    r"|(?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]+\w",  # not from inside a word: time square in its length
+    re.ASCII,  # text of another script may follow without a space
+)
 _VOID = frozenset(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"])
 
 
 def placeholders(text: str) -> Counter[str]:
     """printf, Python, brace, shell, template and ICU placeholders. An ICU argument counts as {name,type}."""
-    outside, arguments, _ = _without_icu(_TAG.sub(" ", text))
+    outside, arguments, _ = _without_icu(without_tags(text))
     return Counter(_PLACEHOLDER.findall(outside)) + Counter(arguments)
 
 
@@ -45,9 +47,19 @@ def well_nested(text: str) -> bool:
     return not stack
 
 
+def addresses(text: str) -> list[str]:
+    """URLs and mail addresses, also those within tags, without what ends the sentence."""
+    return [address.rstrip(".,;:!?") for address in _URL.findall(text)]
+
+
+def without_tags(text: str) -> str:
+    """The text with a space for each tag."""
+    return _TAG.sub(" ", text)
+
+
 def prose(text: str) -> str:
     """The text with tags, placeholders, URLs and addresses replaced by spaces; what ICU branches say comes last."""
-    outside, _, branches = _without_icu(_URL.sub(" ", _TAG.sub(" ", text)))
+    outside, _, branches = _without_icu(_URL.sub(" ", without_tags(text)))
     return _PLACEHOLDER.sub(" ", " ".join([outside, *branches]))
 
 

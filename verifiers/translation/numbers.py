@@ -5,8 +5,14 @@ import unicodedata
 from collections import Counter
 
 _SPACES = "\u00a0\u202f\u2009 "
-_NUMBER = re.compile(rf"\d+(?:[.,٫٬'’{_SPACES}]\d+)*")
+TOKEN = re.compile(rf"\d+(?:[.,٫٬'’{_SPACES}]\d+)*")
+"""A number with its separators."""
 _ORDINAL_SAFE = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b", re.IGNORECASE)
+
+_WORDS = {
+    "zero": "0", "one": "1", "once": "1", "first": "1", "two": "2", "twice": "2", "second": "2", "three": "3", "third": "3",
+    "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
+}  # fmt: skip
 
 
 def numbers(prose: str) -> Counter[str]:
@@ -14,15 +20,25 @@ def numbers(prose: str) -> Counter[str]:
 
     1,234.5 and 1.234,5 and ١٬٢٣٤٫٥ are the same number; 1,234 and 1.234 are taken for 1234 in both texts.
     """
-    text = "".join(str(unicodedata.decimal(each)) if unicodedata.category(each) == "Nd" else each for each in prose)
-    text = _ORDINAL_SAFE.sub("", text)
+    text = _ORDINAL_SAFE.sub("", western_digits(prose))
     found: Counter[str] = Counter()
-    for match in _NUMBER.finditer(text):
-        found.update(_canonical(match.group()))
+    for match in TOKEN.finditer(text):
+        found.update(canonical(match.group()))
     return found
 
 
-def _canonical(token: str) -> list[str]:
+def spelled(prose: str) -> Counter[str]:
+    """Multiset of the small numbers that English text spells out."""
+    return Counter(_WORDS[word] for word in re.findall(r"[a-z]+", prose.casefold()) if word in _WORDS)
+
+
+def western_digits(text: str) -> str:
+    """The text with the digits of every script as 0 to 9."""
+    return "".join(str(unicodedata.decimal(each)) if unicodedata.category(each) == "Nd" else each for each in text)
+
+
+def canonical(token: str) -> list[str]:
+    """The one number that a token stands for, or the pieces of a date or a version."""
     groups = re.split(r"\D", token)
     marks = re.findall(r"\D", token)
     if not marks:

@@ -2,7 +2,6 @@
 
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 
 from verifiers.text import letters, visible
@@ -36,8 +35,6 @@ _REMARKS = (
 )
 _EXPLANATION = re.compile(rf"(?:\n\s*|[.!?。]\s*[(\[]?|[(\[])[\"'*_]*(?:{'|'.join(_REMARKS)})\b", re.IGNORECASE)
 _QUOTES = "\"'“”„«»‘’「」『』`"
-_JOINING = frozenset(["ar", "fa", "he", "hi", "th"])
-"""Languages that need format characters (joiners, marks of direction) in plain text."""
 
 
 def length(segment: Segment) -> Finding | None:
@@ -116,7 +113,7 @@ def _is_quoted(segment: Segment) -> bool:
 
 def _echoes_source(segment: Segment) -> bool:
     source, response = (" ".join(text.casefold().split()) for text in (segment.source, segment.response))
-    return letters(source) >= 10 and source in response and source != response
+    return letters(source) >= 10 and source != response and re.search(rf"(?<!\w){re.escape(source)}(?!\w)", response) is not None
 
 
 def _has_foreign_markdown(segment: Segment) -> bool:
@@ -125,18 +122,10 @@ def _has_foreign_markdown(segment: Segment) -> bool:
     )
 
 
-def _has_invisible(segment: Segment) -> bool:
-    if languages.base(segment.target_lang) in _JOINING:
-        return False
-    invisible = [sum(unicodedata.category(each) == "Cf" for each in text) for text in (segment.response, segment.source)]
-    return invisible[0] > invisible[1]
-
-
 _EXTRAS: tuple[tuple[Callable[[Segment], bool], float, str], ...] = (
     (_has_preamble, 0.3, "a preamble"),
     (_has_explanation, 0.3, "an explanation"),
     (_is_quoted, 0.5, "quotation marks around the whole"),
     (_echoes_source, 0.2, "the source is repeated"),
     (_has_foreign_markdown, 0.4, "Markdown that the source does not have"),
-    (_has_invisible, 0.5, "invisible characters"),
 )

@@ -144,6 +144,15 @@ def test_a_composite_of_unknown_entries(problems: Problems, changed: Changed) ->
     ]
 
 
+def test_a_composite_mixes_in_one_way(problems: Problems, changed: Changed) -> None:
+    mixes = "  a: {gates: [math]}\n  b: {weights: {math: 1}, max_of: [math]}\n  c: {all_of: [math], watched: [mth]}\n"
+    assert problems(changed("stages:\n", f"{mixes}stages:\n")) == [
+        "x.yaml:15: verifiers.a: needs exactly one of weights, all_of, max_of, not none",
+        "x.yaml:16: verifiers.b: needs exactly one of weights, all_of, max_of, not weights and max_of",
+        "x.yaml:17: verifiers.c.watched.0: no entry 'mth' among verifiers; known: a, b, c, math",
+    ]
+
+
 def test_composites_made_of_themselves(problems: Problems, changed: Changed) -> None:
     mixes = "  a: {gates: [math], weights: {b: 1}}\n  b: {gates: [a], weights: {math: 1}}\n  c: {weights: {b: 1}}\n"
     assert problems(changed("stages:\n", f"{mixes}stages:\n")) == [

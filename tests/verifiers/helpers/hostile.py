@@ -35,6 +35,10 @@ class Hostile:
 
     def _fine(self, task: Task) -> None: ...
 
+    def _count(self, task: Task) -> None:
+        with open(task.meta["mark"], "a") as file:
+            file.write("x")
+
     def _pid(self, task: Task) -> str:
         return str(os.getpid())
 
@@ -112,3 +116,16 @@ class BrokenAtStart(Hostile):
 
     def __init__(self, options: NoOptions) -> None:
         raise RuntimeError("no model file")
+
+
+class Group(Hostile):
+    """Scores the share of the other responses of the group that differ; `burn` and `short` misbehave."""
+
+    group_aware: ClassVar[bool] = True
+
+    def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
+        responses = [task.response for task in tasks]
+        if "burn" in responses:
+            self._burn(tasks[0])
+        verdicts = [scored(sum(other != own for other in responses) / len(responses)) for own in responses]
+        return verdicts[1:] if "short" in responses else verdicts
