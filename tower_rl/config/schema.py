@@ -81,6 +81,8 @@ class CatalogueSource(Section):
     """Which segments to use."""
     max_words: Positive = 12
     """Longest source segment, in words."""
+    prompt: Literal["plain", "rules"] = "plain"
+    """How the task is put: in the same words for all, or with one to four checkable rules that the human translation follows."""
 
 
 class ReasoningGymSource(Section):

@@ -4,13 +4,16 @@ import importlib.util
 import re
 import struct
 import unicodedata
+import zlib
 from pathlib import Path
+from typing import Any
 
 import polib
 
 from tower_rl.config.schema import CatalogueSource
 from tower_rl.data.languages import LANGUAGE_NAMES
 from tower_rl.data.rows import DataError, Row, user_message
+from verifiers.translation.instruct import instruct
 
 PROMPT = (
     "Translate the following English text to {language}. Keep placeholders and tags exactly as they are. "
@@ -76,16 +79,19 @@ def _rows_of_file(name: str, source: CatalogueSource, language: str, root: Path,
             continue
         if segment_kind(text) not in source.kinds or not usable(text, translation, source.max_words):
             continue
-        found.append(
-            Row(
-                id=f"{name}/{language}/{place}/{number}",
-                messages=user_message(PROMPT.format(language=LANGUAGE_NAMES[language], text=text)),
-                verifier=source.verifier,
-                reference=translation,
-                meta={"source_lang": "en", "target_lang": language, "source": text},
-            )
-        )
+        id_ = f"{name}/{language}/{place}/{number}"
+        if task := _task(source.prompt, text, translation, language, id_):
+            prompt, meta = task
+            found.append(Row(id_, user_message(prompt), source.verifier, translation, meta))
     return found
+
+
+def _task(how: str, text: str, translation: str, language: str, id_: str) -> tuple[str, dict[str, Any]] | None:
+    """Prompt and meta of a segment; None where its rules are not those of the human translation."""
+    if how == "rules":
+        return instruct(text, translation, "en", language, seed=zlib.crc32(id_.encode()))
+    prompt = PROMPT.format(language=LANGUAGE_NAMES[language], text=text)
+    return prompt, {"source_lang": "en", "target_lang": language, "source": text}
 
 
 def _entries(path: Path) -> list[polib.POEntry] | list[polib.MOEntry]:

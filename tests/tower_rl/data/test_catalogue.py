@@ -9,6 +9,8 @@ from tower_rl.config.schema import CatalogueSource
 from tower_rl.data import catalogue
 from tower_rl.data.languages import LANGUAGE_NAMES
 from tower_rl.data.rows import DataError
+from verifiers import Task, load, verify
+from verifiers.translation import RULES, languages
 
 
 def source(**changes: object) -> CatalogueSource:
@@ -73,6 +75,24 @@ def test_kinds_and_length_are_filters() -> None:
     assert rows
     assert {catalogue.segment_kind(row.meta["source"]) for row in rows} == {"placeholder"}
     assert max(len(row.meta["source"].split()) for row in rows) == 5
+
+
+def test_segments_become_instructions_that_their_translation_follows() -> None:
+    made = source(prompt="rules", languages=["de", "ja"], max_words=12)
+    rows = catalogue.rows("django", made)
+    assert catalogue.rows("django", made) == rows
+    plain = catalogue.rows("django", source(languages=["de", "ja"], max_words=12))
+    assert 0.9 * len(plain) < len(rows) <= len(plain)
+    asked = [row for row in rows if set(row.meta) & {"keep", "max_chars", "register"}]
+    assert len(asked) > 0.3 * len(rows)
+    assert all(row.messages[0]["content"].endswith(row.meta["source"]) for row in rows)
+    verifier = load("translation_rules", rules=[name for name in RULES if name != "similarity"])
+    verdicts = verify(verifier, [Task("", row.reference, row.reference, row.meta) for row in rows[::20]])
+    assert sum(bool(verdict.passed) for verdict in verdicts) > 0.95 * len(verdicts)
+
+
+def test_every_named_language_can_be_asked_for() -> None:
+    assert all(languages.is_known(language) for language in LANGUAGE_NAMES)
 
 
 def test_the_rows_are_the_same_every_time() -> None:
