@@ -1,4 +1,4 @@
-"""Verdicts a second of each verifier, in its processes: `python benchmarks/verifiers.py [NAME ...]`.
+"""Verdicts a second of each verifier, in its processes: `python benchmarks/verdicts.py [NAME ...]`.
 
 2,000 tasks each, one in ten hostile (huge, deeply nested, endless, invisible or empty), judged by two workers. Latency is that of
 a verdict without the wait for a free worker.
@@ -18,6 +18,7 @@ from verifiers.constraints import instruction, sample_rules
 from verifiers.pool import Pool, Spec
 
 COUNT, HOSTILE_SHARE, WORKERS, MEMORY_MIB = 2000, 0.1, 2, 2048
+OPTIONS = {"length": {"target": 30}}
 HOSTILE = (
     r"\boxed{" + "{" * 3000 + "}" * 3000 + "}",
     r"\boxed{9^{9^{9^{9^9}}}}",
@@ -89,7 +90,7 @@ def main(names: list[str]) -> None:
     names = names or registry.known()
     print(f"{'verifier':<20}{'verdicts/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'invalid':>10}")
     for name in names:
-        spec = Spec(registry.resolve(name), group_aware=registry.group_aware(name))
+        spec = Spec(registry.resolve(name), OPTIONS.get(name, {}), group_aware=registry.group_aware(name))
         with Pool({name: spec}, WORKERS, MEMORY_MIB) as pool:
             print(measure(name, pool), flush=True)
 
