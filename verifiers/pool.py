@@ -120,11 +120,11 @@ class Pool:
 
     def _answer(self, slot: int, job: _Job) -> list[Verdict]:
         spec = self._specs[job.name]
-        tasks = [wire.task_to_wire(task) for task in job.tasks]
         try:
+            tasks = [wire.task_to_wire(task) for task in job.tasks]
             request = wire.encode({"name": job.name, "tasks": tasks})
         except (TypeError, ValueError, OverflowError) as error:
-            return [invalid(f"the task is not JSON-like: {error}"[:500], verifier=job.name)] * len(tasks)
+            return [invalid(f"the task is not JSON-like: {error}"[:500], verifier=job.name)] * len(job.tasks)
         if self._cache is None or not spec.cached:
             return self._judge_with_retries(slot, request, job)
         key = cache_key(spec.target, spec.version, spec.options, tasks)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifiers import Status, Task, Verdict, load, verify
-from verifiers.math_answer import final_answer, too_costly
+from verifiers.math.answer import final_answer, too_costly
 from verifiers.pool import Pool, Spec
 from verifiers.types import Verifier
 

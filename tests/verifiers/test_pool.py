@@ -78,6 +78,7 @@ def test_crash_is_invalid_and_others_are_served(pool: Pool) -> None:
 
 def test_task_that_is_not_json_is_invalid(pool: Pool) -> None:
     assert "not JSON-like" in judge(pool, "fine", thing=object()).reason
+    assert "not JSON-like" in judge(pool, "fine", thing=threading.Lock()).reason
 
 
 def test_cpu_time_used_up_is_a_failure_of_the_response_only_if_the_verifier_says_so(pool: Pool) -> None:

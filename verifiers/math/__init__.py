@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from verifiers import math_form as form
 from verifiers.calls import out_of_time
-from verifiers.math_answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, references, too_costly
+from verifiers.math import form
+from verifiers.math.answer import MAX_LENGTH, boxed_answers, final_answer, normalised, readings, references, too_costly
 from verifiers.options import VerifierOptions
 from verifiers.types import Task, Verdict, invalid, scored
 
