@@ -114,7 +114,7 @@ def _complaints(error: Exception) -> str:
 
     if not isinstance(error, ValidationError):
         return f"options are JSON-like values: {error}"
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'options'}: {each['msg']}" for each in error.errors())
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'options'}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors())
 
 
 def _described(kind: type[Verifier]) -> str:
