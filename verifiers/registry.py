@@ -114,7 +114,8 @@ def _complaints(error: Exception) -> str:
 
     if not isinstance(error, ValidationError):
         return f"options are JSON-like values: {error}"
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'options'}: {each['msg'].removeprefix('Value error, ')}" for each in error.errors())
+    complaints = ((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")) for each in error.errors())
+    return "; ".join(f"{place or 'options'}: {complaint}" for place, complaint in complaints)
 
 
 def _described(kind: type[Verifier]) -> str:
