@@ -69,26 +69,28 @@ def _completed(prompt: str, code: str, function: str) -> str:
     """The prompt with the code as a whole program after it, or as the body that it lacks."""
     if re.search(rf"^(?:async\s+)?def\s+{function}\b|^{function}\s*=", code, re.MULTILINE):
         return f"{opened(prompt)}\n{code}"
-    indent = re.findall(r"^([ \t]+)\S", prompt, re.MULTILINE)[-1:] or ["    "]
-    for body in (code, textwrap.indent(textwrap.dedent(code), indent[0]), indent[0] + code.lstrip()):
-        whole = prompt.rstrip() + "\n" + body
-        if _parses(whole) and _last_definition(whole) == function:
-            return whole
+    head = prompt.rstrip() + "\n"
+    indent = (re.findall(r"^([ \t]+)\S", prompt, re.MULTILINE) or ["    "])[-1]
+    for body in (code, textwrap.indent(textwrap.dedent(code), indent), indent + code.lstrip()):
+        if _last_line(head + body, function) > head.count("\n"):
+            return head + body
     raise NoProgram(f"neither a definition of {function} nor a body for it")
 
 
 def opened(prompt: str) -> str:
     """A prompt that ends with a signature, as code that runs by itself."""
-    return prompt if _parses(prompt) else f"{prompt.rstrip()}\n    pass\n"
+    return prompt if _parsed(prompt) else f"{prompt.rstrip()}\n    pass\n"
 
 
-def _last_definition(code: str) -> str:
-    return next((each.name for each in reversed(ast.parse(code).body) if isinstance(each, ast.FunctionDef)), "")
+def _last_line(code: str, function: str) -> int:
+    """Where the last top-level function of this name ends; 0 when there is none, or no syntax."""
+    tree = _parsed(code)
+    ends = [each.end_lineno for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == function] if tree else []
+    return (ends or [0])[-1] or 0
 
 
-def _parses(code: str) -> bool:
+def _parsed(code: str) -> ast.Module | None:
     try:
-        ast.parse(code)
+        return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+        return None
