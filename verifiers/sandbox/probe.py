@@ -54,14 +54,14 @@ def fill(path: str, size: int) -> str:
             os.unlink(name)
 
 
-def reach(family: int, address: object) -> None:
+def reach(family: int, address: Any) -> None:
     """Connect, or raise OSError."""
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(2)
         client.connect(address)
 
 
-def send(address: object) -> None:
+def send(address: tuple[str, int]) -> None:
     """One datagram, or raise OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(b"x", address)
@@ -122,11 +122,11 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
         "user_namespace": attempt(system_call, "unshare", _CLONE_NEWUSER),
         "mount": attempt(system_call, "mount", b"none", b"/tmp", b"tmpfs", 0, None),
         "limits": limits,
-        "memory": attempt(bytearray, limits["AS"]),
-        "children": fork_until_refused(limits["NPROC"] + 1),
+        "memory": attempt(bytearray, asked["memory"]),
+        "children": fork_until_refused(asked["processes"]),
         "tmp": fill("/tmp", asked["tmp_mib"] + 1),
         "shm": fill("/dev/shm", asked["tmp_mib"] + 1),
-        "file": attempt(write_beyond, "/tmp/big", limits["FSIZE"]),
+        "file": attempt(write_beyond, "/tmp/big", asked["file"]),
     }
 
 

@@ -44,10 +44,13 @@ def finish(process: "subprocess.Popen[bytes]", began: float, limits: Limits, kil
         os.set_blocking(stream, False)
     output = _Output(limits.output_bytes, {stream: bytearray() for stream in streams})
     with process.stdout, process.stderr:
-        ended = _watch(process.pid, output, began + limits.wall_s)
-        if ended is not Ended.EXIT:
-            kill()
-        _reap(process)
+        ended = None
+        try:
+            ended = _watch(process.pid, output, began + limits.wall_s)
+        finally:  # also when we are interrupted
+            if ended is not Ended.EXIT:
+                kill()
+            _reap(process)
         for stream in streams:  # what was written just before the end; nobody is left to write more
             while output.read(stream):
                 pass
