@@ -1,15 +1,18 @@
 """Values as JSON that keeps exact types. Standard library only: the jail gets a copy of this file.
 
-None, bool, str, int, finite float and list are themselves; all else is an object with one key that names the type.
+None, bool, str, int, finite float and list are themselves; all else is an object with one key that names the type. Counter,
+defaultdict and OrderedDict become dict, whose equals they are.
 """
 
 import json
 import math
 import re
+from collections import Counter, OrderedDict, defaultdict
 from typing import Any
 
 MAX_DEPTH = 60
 _PLAIN_INT = 2**63
+_DICTS = (dict, Counter, defaultdict, OrderedDict)
 _SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
@@ -34,7 +37,7 @@ def encode(value: Any, depth: int = 0) -> Any:
         return {"tuple": [encode(each, depth + 1) for each in value]}
     if kind is set or kind is frozenset:
         return {kind.__name__: sorted((encode(each, depth + 1) for each in value), key=json.dumps)}
-    if kind is dict:
+    if kind in _DICTS:
         return {"dict": [[encode(key, depth + 1), encode(each, depth + 1)] for key, each in value.items()]}
     raise TypeError(f"{kind.__name__} is no data")
 

@@ -5,6 +5,7 @@ Each loader gives (task id, prompt, meta for the verifier `code`) a row, and rai
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -57,20 +58,17 @@ def _humaneval(row: dict[str, Any]) -> Row:
 
 def _mbpp(row: dict[str, Any]) -> Row:
     tests = [*row["test_list"], *row["challenge_test_list"]]
-    meta = {"kind": "asserts", "function": _called(tests[0]), "tests": tests, "setup": row["test_setup_code"]}
+    meta = {"kind": "asserts", "function": _called(tests[0], row["code"]), "tests": tests, "setup": row["test_setup_code"]}
     return f"Mbpp/{row['task_id']}", "\n".join([row["text"], *row["test_list"]]), meta
 
 
-def _called(test: str) -> str:
-    """The function that an assert is about: what it calls first and is no builtin. Raises ValueError."""
-    import ast
-    import builtins
-
-    calls = [each.func.id for each in ast.walk(ast.parse(test)) if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)]
-    functions = [name for name in calls if not hasattr(builtins, name)]
-    if not functions:
-        raise ValueError(f"no call in {test!r}")
-    return functions[0]
+def _called(test: str, code: str) -> str:
+    """The function that an assert is about: what it calls and the right code defines. Raises ValueError."""
+    defined = re.findall(r"^def\s+(\w+)", code, re.MULTILINE)
+    called = [name for name in re.findall(r"(\w+)\s*\(", test) if name in defined]
+    if not called:
+        raise ValueError(f"{test!r} calls nothing of the code")
+    return called[0]
 
 
 def _plus(row: dict[str, Any], dataset: Literal["humaneval", "mbpp"], base: list[Any], plus: list[Any]) -> Row:

@@ -112,24 +112,22 @@ def _utf8(source: str) -> bytes:
 
 def _answers(result: Result, count: int, cpu_s: float) -> list[Answer]:
     """One answer an input, from what a hostile process wrote: anything but the agreed lines counts for nothing."""
-    lines = result.stdout.split(b"\n")
-    whole, rest = lines[:-1], lines[-1]
+    *lines, rest = result.stdout.split(b"\n")
+    forged = [Answer(failure="forged output")] * count
     try:
-        loaded, *answers = [_answer(line) for line in whole] or [Answer(failure="")]
+        answers = [_answer(line) for line in (lines[1:] if lines[:1] == [b"{}"] else lines)]
     except ValueError:
-        return [Answer(failure="forged output")] * count
-    if loaded.failure:
-        return [loaded] * count
+        return forged
+    if lines and lines[0] != b"{}":  # then the program could not be defined
+        return answers * count if len(answers) == 1 and answers[0].failure else forged
     if len(answers) > count or (rest and result.ended is Ended.EXIT):
-        return [Answer(failure="forged output")] * count
+        return forged
     return answers + [Answer(failure=_missing(result, cpu_s))] * (count - len(answers))
 
 
 def _answer(line: bytes) -> Answer:
     """Raises ValueError."""
     message = strict_json(line.decode("ascii"))
-    if message == {}:
-        return Answer()
     if type(message) is not dict or len(message) != 1:
         raise ValueError("not one key")
     ((key, content),) = message.items()

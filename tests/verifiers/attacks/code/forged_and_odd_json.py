@@ -1,0 +1,19 @@
+import os
+
+
+def solve(x):
+    odd = (
+        b'{"value": NaN}',
+        b'{"value": 1, "value": 2}',
+        b"[" * 100000,
+        b'{"value": {"int": "zz"}}',
+        b'{"error": ""}',
+        b"null",
+        b"\xff",
+    )
+    for descriptor in range(64):
+        try:
+            os.write(descriptor, odd[x % len(odd)] + b"\n")
+        except OSError:
+            pass
+    return 1
