@@ -1,6 +1,6 @@
 """Problems from files: HumanEval, MBPP, HumanEval+ and MBPP+ as JSON lines, plain or gzipped. Nothing is downloaded.
 
-Each loader gives (task id, prompt, meta for the verifier `code`) a row, and raises DatasetMissing or ValueError with file and line.
+Each loader gives (task id, prompt, meta for the verifier `code`) a row, and raises DatasetMissing, or ValueError with the row.
 """
 
 import gzip
@@ -84,10 +84,15 @@ def _forms(inputs: list[Any]) -> list[Any]:
 def _rows(path: Path, name: str, row: Callable[[dict[str, Any]], Row]) -> Iterator[Row]:
     if not path.is_file():
         raise DatasetMissing(f"no file {path}; {name} comes from {SOURCES[name]}")
+    for number, fields in enumerate(read(path), 1):
+        try:
+            yield row(fields)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}:{number}: not a row of {name}: {type(error).__name__}: {error}") from error
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows as they are. Raises OSError and, for a line that is no JSON, ValueError."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield row(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}:{number}: not a row of {name}: {type(error).__name__}: {error}") from error
+        yield from map(json.loads, file)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
-    """Probability that k of the samples, drawn without replacement, hold a right one. Raises ValueError for impossible numbers."""
+    """Probability that one of k samples, drawn without replacement, is right. Raises ValueError for impossible numbers."""
     if not (0 <= passed <= samples and 1 <= k <= samples):
         raise ValueError(f"pass@{k} of {samples} samples, {passed} of them right")
     return 1.0 - math.comb(samples - passed, k) / math.comb(samples, k)

@@ -1,10 +1,9 @@
+import contextlib
 import os
 
 for descriptor in range(64):
-    try:
+    with contextlib.suppress(OSError):
         os.write(descriptor, b'{}\n{"value": 0}\n{"value": 1}\n{"value": 2}\n')
-    except OSError:
-        pass
 
 
 def solve(x):

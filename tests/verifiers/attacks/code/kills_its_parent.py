@@ -1,10 +1,9 @@
+import contextlib
 import os
 import signal
 
 
 def solve(x):
-    try:
+    with contextlib.suppress(OSError):
         os.kill(os.getppid(), signal.SIGKILL)
-    except OSError:
-        pass
     return 1

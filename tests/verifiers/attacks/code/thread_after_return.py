@@ -1,3 +1,4 @@
+import contextlib
 import os
 import threading
 
@@ -5,10 +6,8 @@ import threading
 def forge():
     while True:
         for descriptor in range(3, 32):
-            try:
+            with contextlib.suppress(OSError):
                 os.write(descriptor, b'{"value": 1}\n')
-            except OSError:
-                pass
 
 
 def solve(x):
