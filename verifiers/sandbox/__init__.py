@@ -3,7 +3,8 @@
 result = Sandbox().run({"main.py": b"print(1)"}, [PYTHON, "-I", "-S", "main.py"])
 """
 
-from verifiers.sandbox.jail import PYTHON, Sandbox
+from verifiers.sandbox.jail import PYTHON
+from verifiers.sandbox.safe import Sandbox
 from verifiers.sandbox.types import Ended, Limits, Result, SandboxUnavailable
 from verifiers.sandbox.unsafe import UnsafeSandbox
 

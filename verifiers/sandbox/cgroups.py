@@ -23,14 +23,11 @@ def joining(uid: int, limits: Limits) -> list[str]:
     """The command in front of a jail's that puts it into its groups, with these limits; empty where there are none."""
     groups = _groups(uid)
     memory, processes = (limits.memory_mib + limits.tmp_mib) << 20, limits.processes + _OVERHEAD_PROCESSES
+    values = {"memory.limit_in_bytes": memory, "memory.max": memory, "memory.swap.max": 0, "pids.max": processes}
     for group in groups:
-        for file, value in (("memory.limit_in_bytes", memory), ("memory.max", memory), ("pids.max", processes)):
-            with suppress(FileNotFoundError, PermissionError):  # of the other version, or of the other controller
-                descriptor = os.open(group / file, os.O_WRONLY)
-                try:
-                    os.write(descriptor, str(value).encode())
-                finally:
-                    os.close(descriptor)
+        for file, value in values.items():
+            with suppress(OSError), open(group / file, "r+b", buffering=0) as limit:  # most are of another version or controller
+                limit.write(str(value).encode())
     if not groups:
         return []
     return ["/bin/sh", "-c", _JOIN, "sh", str(len(groups)), *(str(group / "cgroup.procs") for group in groups)]

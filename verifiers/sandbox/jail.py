@@ -31,32 +31,8 @@ _KERNEL_SIGNALS = range(129, 193)
 """Exit codes of bubblewrap for a command that died of a signal."""
 
 
-class Sandbox:
-    """Runs each command in a fresh jail. May be used by many threads at once; a run ends when its thread does."""
-
-    def __init__(self) -> None:
-        """Raises SandboxUnavailable unless a jail can be made and every property holds (tried once a process, 0.3 s)."""
-        from verifiers.sandbox.selftest import check
-
-        self._jail = Jail()
-        check(self._jail)
-
-    def run(
-        self,
-        files: Mapping[str, bytes],
-        command: Sequence[str],
-        stdin: bytes = b"",
-        limits: Limits = Limits(),  # noqa: B008
-    ) -> Result:
-        """Run the command in /work, below which the files (relative path to content) lie read-only.
-
-        Raises SandboxUnavailable when the jail could not be made this time: then nothing is known about the command.
-        """
-        return self._jail.run(files, command, stdin, limits)
-
-
 class Jail:
-    """A sandbox that has not been tested; for the self-test."""
+    """A sandbox of which nobody knows yet whether it holds. May be used by many threads at once."""
 
     def __init__(self) -> None:
         """Raises SandboxUnavailable when a program is missing."""
@@ -64,26 +40,28 @@ class Jail:
         self._uids = Uids()
         self._filter = seccomp.program()
 
-    def run(
-        self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes, limits: Limits, filtered: bool = True
-    ) -> Result:
-        """As Sandbox.run. Without `filtered`, the namespaces stand alone."""
-        return self.run_and_report(files, command, stdin, limits, filtered)[0]
+    def run(self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes, limits: Limits) -> Result:
+        """As Sandbox.run."""
+        return self.run_and_report(files, command, stdin, limits)[0]
 
     def run_and_report(
         self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes, limits: Limits, filtered: bool = True
     ) -> tuple[Result, dict[str, Any]]:
-        """The result, and what bubblewrap says about it: its namespaces' inode numbers among others."""
+        """The result, and what bubblewrap says about it: its namespaces' inode numbers among others.
+
+        Without `filtered`, the namespaces stand alone.
+        """
         began = time.monotonic()
         with ExitStack() as stack:
             launcher = stack.enter_context(self._unprivileged(limits))
             content = {f"/work/{path}": stack.enter_context(_memory_file(data)) for path, data in files.items()}
             status = stack.enter_context(_memory_file(b""))
-            options = ["--json-status-fd", str(status)]
+            handed, options = [status, *content.values()], ["--json-status-fd", str(status)]
             if filtered:
-                options += ["--seccomp", str(stack.enter_context(_memory_file(self._filter)))]
-            handed = [status, *content.values(), *([int(options[-1])] if filtered else [])]
-            argv = [*launcher, self._bwrap, *options, *_view(content, limits.tmp_mib), "--", *resource_limits(limits), *command]
+                handed.append(stack.enter_context(_memory_file(self._filter)))
+                options += ["--seccomp", str(handed[-1])]
+            view, limited = _view(content, limits.tmp_mib), resource_limits(limits)
+            argv = [*launcher, self._bwrap, *options, *view, "--", *limited, *command]
             process = _start(argv, stack.enter_context(_memory_file(stdin, read_only=True)), handed)
             result = finish(process, began, limits, lambda: _kill(process, status))
             report = _read_status(status)

@@ -26,6 +26,9 @@ class Limits:
     """Of stdout and stderr together; then everything is killed."""
 
 
+DEFAULTS = Limits()
+
+
 class Ended(StrEnum):
     """How a run ended."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from verifiers.sandbox.jail import ENVIRONMENT, resource_limits
 from verifiers.sandbox.running import finish
-from verifiers.sandbox.types import Ended, Limits, Result
+from verifiers.sandbox.types import DEFAULTS, Ended, Limits, Result
 
 
 class UnsafeSandbox:
@@ -21,13 +21,7 @@ class UnsafeSandbox:
     The resource limits of each process hold, but for the number of processes and the size of /tmp.
     """
 
-    def run(
-        self,
-        files: Mapping[str, bytes],
-        command: Sequence[str],
-        stdin: bytes = b"",
-        limits: Limits = Limits(),  # noqa: B008
-    ) -> Result:
+    def run(self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULTS) -> Result:
         """Run the command in a temporary directory with the files; absolute paths are the machine's, there is no /work."""
         began = time.monotonic()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as given:

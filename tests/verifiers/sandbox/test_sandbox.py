@@ -238,7 +238,11 @@ def test_the_self_test_sees_a_missing_option(untested: None, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("limit", "told"),
-    [("as", "memory has no limit"), ("nproc", "a resource limit is not set"), ("fsize", "a resource limit is not set")],
+    [
+        ("as", "memory has no limit|ended by killed 137"),
+        ("nproc", "a resource limit is not set"),
+        ("fsize", "a resource limit is not set"),
+    ],
 )
 def test_the_self_test_sees_a_missing_limit(untested: None, monkeypatch: pytest.MonkeyPatch, limit: str, told: str) -> None:
     whole = jail.resource_limits
@@ -260,3 +264,24 @@ def test_the_self_test_sees_a_readable_host(untested: None, monkeypatch: pytest.
     monkeypatch.setattr(jail, "_view", lambda *given: ["--ro-bind", "/etc", "/etc", *whole(*given)])
     with pytest.raises(SandboxUnavailable, match=r"it sees more than its files.*it reads the host's files"):
         Sandbox()
+
+
+BENIGN = {
+    "asyncio": "import asyncio; print(asyncio.run(asyncio.sleep(0, 'fine')))",
+    "threads": "from concurrent.futures import ThreadPoolExecutor as T; print(*T(4).map(str.lower, ['FINE']))",
+    "processes": "import multiprocessing\nwith multiprocessing.Pool(2) as pool: print(*pool.map(str.lower, ['FINE']))",
+    "subprocess": "import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', 'print(\"fine\")'], text=True))",
+    "tempfile": "import tempfile; f = tempfile.TemporaryFile('w+'); f.write('fine'); f.seek(0); print(f.read())",
+    "text": "print('ﬁne'.replace('ﬁ', 'fi'))",
+    "random": "import random, secrets, uuid; uuid.uuid4(); secrets.token_hex(); print('fine')",
+    "C modules": "import ctypes, decimal, sqlite3, zlib, lzma, hashlib, json, ssl; print('fine')",
+    "time": "import time, datetime; datetime.datetime.now().astimezone(); time.sleep(0.01); print('fine')",
+    "alarm": "import signal; signal.signal(signal.SIGALRM, lambda *_: print('fine')); signal.setitimer(0, 0.01); signal.pause()",
+    "deep": "import sys; sys.setrecursionlimit(10**6)\ndef f(n): return 0 if n == 0 else f(n - 1)\nf(20_000); print('fine')",
+}
+
+
+@pytest.mark.parametrize("name", BENIGN)
+def test_what_programs_may_do(sandbox: Sandbox, no_traces: None, name: str) -> None:
+    result = run(sandbox, BENIGN[name])
+    assert result.stdout.strip() == b"fine", result
