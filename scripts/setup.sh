@@ -11,6 +11,7 @@ log=.venv/setup.log
 
 is_311() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
 quiet() { "$@" >>"$log" 2>&1 || { tail -25 "$log" >&2; echo "set-up failed; the whole log: $log" >&2; exit 1; }; }
+apt_get() { timeout 300 apt-get -y -q "$@" </dev/null >>"$log" 2>&1; }
 pinned() { grep -E "^$1==" "$lock"; }
 
 if [ ! -e "$marker" ]; then
@@ -51,5 +52,11 @@ import transformers.models.llama.modeling_llama
 has_cuda = torch.version.cuda is not None
 assert has_cuda == (os.environ["EXPECT"] == "gpu"), f"torch {torch.__version__} is the wrong build for {os.environ['EXPECT']}"
 PY
+if ! command -v bwrap >/dev/null; then  # nothing but the code verifiers needs it
+  if [ "$(id -u)" != 0 ] || ! { apt_get install bubblewrap || { apt_get update && apt_get install bubblewrap; }; }; then
+    echo "note: programs of code tasks run in bubblewrap, which is not installed: sudo apt-get install bubblewrap" >&2
+    echo "      (dnf install bubblewrap, apk add bubblewrap); without it the code verifiers refuse to start, see docs/sandbox.md" >&2
+  fi
+fi
 touch "$marker"
 echo "ready: .venv ($(.venv/bin/python --version), torch $(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("torch"))'))"

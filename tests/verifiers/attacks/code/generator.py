@@ -1,0 +1,2 @@
+def solve(x):
+    yield from range(100_000)

@@ -1,0 +1,2 @@
+def solve(x):
+    return ["a" * 1000] * 100_000

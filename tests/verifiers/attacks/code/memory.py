@@ -1,0 +1,2 @@
+def solve(x):
+    return len([0] * 10**10)

@@ -1,0 +1,10 @@
+class Pending(BaseException):
+    pass
+
+
+class NotData(BaseException):
+    pass
+
+
+def solve(x):
+    raise (Pending, NotData)[x % 2]
