@@ -55,7 +55,7 @@ def test_file_with_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("maths", "-"), "known: bleu, chrf, constraints"),
+        (("maths", "-"), "known: bleu, chrf, code, constraints"),
         (("math", "-", "langage=de"), "its options: language"),
         (("math", "-", "language"), "key=value"),
         (("math", "/no/such/file"), "No such file"),

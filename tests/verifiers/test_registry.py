@@ -27,7 +27,7 @@ def run(code: str, *paths: str) -> str:
 
 
 OURS = (
-    "bleu", "chrf", "constraints", "format", "gsm8k", "json", "language", "length", "math", "similarity", "ter",
+    "bleu", "chrf", "code", "constraints", "format", "gsm8k", "json", "language", "length", "math", "similarity", "ter",
     "translation_rules",
 )  # fmt: skip
 
