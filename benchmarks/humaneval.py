@@ -1,12 +1,11 @@
 """How well `code` judges HumanEval: `python benchmarks/humaneval.py PATH [MUTANTS_PER_PROBLEM]`, PATH being HumanEval.jsonl.gz.
 
-Every canonical solution has to pass. Mutants of them (one changed operator, constant, comparison, ... each) are judged twice: by the
+Every canonical solution has to pass. Mutants of them (one changed operator, constant, ... each) are judged twice: by the
 verifier, and by the plain asserts in a process. Where the two differ, the mutant is printed.
 """
 
 import ast
 import copy
-import json
 import random
 import subprocess
 import sys

@@ -118,7 +118,7 @@ class Code:
             except BrokenProblem:  # they ran without these answers
                 return ["the tests do not end with these answers"]
             if not checked.pending:
-                return list(checked.outcomes)
+                return [*checked.outcomes] or ["no test ran with these answers"]
         return [f"the answers lead to more than {ROUNDS} rounds of calls"]
 
     def _evalplus(self, asked: EvalplusProblem, source: str) -> dict[str, str]:
