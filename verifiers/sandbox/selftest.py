@@ -31,7 +31,7 @@ time.sleep(60)
 """
 _FLOOD = b"while True: print('x' * 1000)"
 _ADVICE = """
-The sandbox needs unprivileged user namespaces. What to set, by the kind of machine:
+The sandbox needs bubblewrap 0.8 and unprivileged user namespaces. What to set, by the kind of machine:
   Debian:        sysctl -w kernel.unprivileged_userns_clone=1
   Ubuntu 24.04:  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
   RHEL, Fedora:  sysctl -w user.max_user_namespaces=15000
