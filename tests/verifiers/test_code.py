@@ -148,11 +148,20 @@ def test_reasons_of_programs(code: Code, source: str, reason: str) -> None:
         "import sys\nprint(int(next(sys.stdin)) ** 2)\nsys.exit()",
         "import sys\nprint(int(input()) ** 2)\nprint('to stderr', file=sys.stderr)\nexit(0)",
         "def main():\n    print(int(input()) ** 2)\n\nif __name__ == '__main__':\n    main()",
+        "import threading\nthreading.Thread(target=lambda: print(int(input()) ** 2)).start()",
+        "import atexit\natexit.register(lambda: print(int(input()) ** 2))",
+        "import pickle\nclass P: pass\npickle.loads(pickle.dumps(P()))\nprint(int(input()) ** 2)",
         "def power(x, n):\n    return 1 if n == 0 else x * power(x, n - 1)\nprint(power(int(input()), 2))",
     ],
 )
 def test_programs_that_read_and_print(code: Code, source: str) -> None:
     assert judged(code, SQUARED_LINES, source).passed
+
+
+def test_many_runs_of_a_program() -> None:
+    meta = stdin(*((f"{x}\ud800", f"{x}") for x in range(200)))
+    source = "import sys\nprint(sys.stdin.buffer.read().split(b'\\xed')[0].decode())"
+    assert judged(Code(CodeOptions()), meta, source).passed
 
 
 def test_numbers_in_text_within_a_tolerance(code: Code) -> None:
@@ -261,6 +270,15 @@ def test_answers_that_the_tests_cannot_digest_are_wrong(code: Code) -> None:
         assert (verdict.status, verdict.score) == (Status.SCORED, 0.0), verdict
     spinning = judged(code, asserts("for _ in range(f()): pass", "assert True"), "def f(): return 10 ** 12")
     assert (spinning.status, spinning.score) == (Status.SCORED, 0.0), spinning
+
+
+def test_after_a_timeout_nothing_more_is_tried(partial_credit: Code) -> None:
+    meta = calls(*({"args": [x], "expected": x} for x in range(5)))
+    verdict = judged(partial_credit, meta, "def f(x):\n    while x: pass\n    return x")
+    assert verdict.score == 0.2 and verdict.seconds < 0.9, verdict
+    programs = stdin(*((f"{x}", f"{x}") for x in range(5)))
+    verdict = judged(partial_credit, programs, "x = int(input())\nwhile x: pass\nprint(x)")
+    assert verdict.score == 0.2 and verdict.seconds < 0.9, verdict
 
 
 def test_no_test_no_pass(code: Code) -> None:

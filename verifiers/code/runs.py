@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from verifiers.code.data import decode
 from verifiers.code.problems import BrokenProblem
-from verifiers.sandbox import PYTHON, Ended, Limits, Result
+from verifiers.sandbox import PYTHON, Ended, Limits, Result, Sandbox, UnsafeSandbox
 from verifiers.text import strict_json
 
 OUTPUT_BYTES = 8 * 2**20
@@ -27,14 +27,6 @@ _NAMES = {
     NOT_DATA: "answer is no data",
     "ExitStatus": "exit status is not 0",
 }
-
-
-class Boxed(Protocol):
-    """What both kinds of sandbox do."""
-
-    def run(
-        self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes = b"", limits: Limits = ...
-    ) -> Result: ...  # pragma: no cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +51,7 @@ class Checked:
 class Runner:
     """Runs with the same limits."""
 
-    def __init__(self, sandbox: Boxed, test_seconds: float, seconds: float, memory_mib: int) -> None:
+    def __init__(self, sandbox: Sandbox | UnsafeSandbox, test_seconds: float, seconds: float, memory_mib: int) -> None:
         self._sandbox = sandbox
         self._test_seconds = test_seconds
         self._limits = Limits(wall_s=2 * seconds, cpu_s=seconds, memory_mib=memory_mib, output_bytes=OUTPUT_BYTES)
