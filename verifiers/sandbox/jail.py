@@ -102,10 +102,11 @@ def _view(files: Mapping[str, int], tmp_mib: int) -> list[str]:
     """What the jail sees: Python and the libraries, two devices, the files, perhaps a /tmp, and no /proc."""
     options = [f"--unshare-{name}" for name in _NAMESPACES]
     options += ["--disable-userns", "--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "jail"]
-    for path in ("/usr/lib", "/usr/lib64", _PRLIMIT, PYTHON):
-        options += ["--ro-bind", os.path.realpath(path), path]
-    for path in ("/lib", "/lib64"):
-        options += ["--symlink", "usr" + path, path] if os.path.islink(path) else ["--ro-bind", path, path]
+    for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", _PRLIMIT, PYTHON):
+        if path.startswith("/lib") and os.path.islink(path):
+            options += ["--symlink", "usr" + path, path]
+        elif os.path.exists(path):
+            options += ["--ro-bind", os.path.realpath(path), path]
     for path in _DEVICES:
         options += ["--dev-bind", path, path]
     options += ["--size", str(tmp_mib << 20), "--tmpfs", "/tmp"] if tmp_mib else ["--dir", "/tmp"]

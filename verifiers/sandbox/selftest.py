@@ -85,7 +85,7 @@ def _bait() -> Iterator[dict[str, Any]]:
         os.chmod(file.name, 0o644)
         abstract.bind(f"\0{name}")
         abstract.listen()
-        own = [file.name, str(Path.home()), str(_PROBE), "/tmp/ray", "/etc/passwd", "/etc/hosts"]
+        own = [file.name, str(_PROBE), "/root", "/home", "/tmp/ray", "/etc/passwd", "/etc/hosts"]
         system = ["/proc/self", "/proc/1/environ", "/proc/sys/kernel", "/sys/kernel", "/run", "/var", "/dev/tty", "/dev/kmsg"]
         yield {
             "unreadable": own + system,
