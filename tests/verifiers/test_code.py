@@ -9,6 +9,7 @@ import pytest
 from verifiers import Status, Task, Verdict, verify
 from verifiers.code import Code, CodeOptions
 from verifiers.code.problems import BrokenProblem, problem
+from verifiers.pool import Pool, Spec
 from verifiers.sandbox import Sandbox, SandboxUnavailable
 
 PROBLEMS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "test_code_problems.json").read_text())
@@ -364,6 +365,7 @@ def test_evalplus_and_its_special_cases(code: Code, meta: dict[str, Any], source
         (asserts("assert 1 == 1"), "never call"),
         (asserts("assert f(object()) == 1"), "never call"),
         (asserts("while True: pass\nassert f(1)"), "do not end well"),
+        (asserts("import os; os._exit(0)\nassert f(1)"), "do not end well"),
         (EVALPLUS | {"canonical_solution": "def f(x):\n    return 1 / 0"}, "canonical solution fails"),
         (EVALPLUS | {"base_input": [[{"object": 1}]]}, "no data"),
     ],
@@ -371,6 +373,10 @@ def test_evalplus_and_its_special_cases(code: Code, meta: dict[str, Any], source
 def test_a_broken_task_is_invalid(code: Code, meta: dict[str, Any], why: str) -> None:
     verdict = judged(code, meta, "def f(x): return x")
     assert verdict.status is Status.INVALID and why in verdict.reason, verdict
+
+
+def test_numbers_of_json_are_tolerances_too() -> None:
+    assert problem(calls({"args": [], "expected": 1.5, "atol": 0, "rtol": 1}))
 
 
 def test_other_keys_of_meta_are_not_ours() -> None:
@@ -405,3 +411,15 @@ def test_prints_of_a_function_are_no_answers(code: Code) -> None:
 def test_an_argument_is_fresh_in_each_call(code: Code) -> None:
     meta = calls({"args": [[1]], "expected": 1}, {"args": [[1]], "expected": 1})
     assert judged(code, meta, "def f(xs):\n    xs.append(1)\n    return len(xs) - 1").passed
+
+
+def test_in_a_pool_an_endless_program_fails_and_the_next_passes() -> None:
+    options = {"test_seconds": 0.3, "seconds": 1.0}
+    with Pool({"code": Spec("verifiers.code:Code", options, timeout_s=5.0)}, workers=1, memory_mib=1024) as pool:
+        tasks = [
+            Task("", f"```python\n{source}\n```", meta=SQUARES)
+            for source in ("def f(x):\n    while True: pass", "def f(x): return x * x")
+        ]
+        endless, right = pool.verify("code", tasks)
+    assert endless.score == 0 and endless.reason.startswith("timeout"), endless
+    assert right.passed, right

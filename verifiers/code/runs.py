@@ -55,9 +55,9 @@ class Runner:
         self._sandbox = sandbox
         self._test_seconds = test_seconds
         self._limits = Limits(wall_s=2 * seconds, cpu_s=seconds, memory_mib=memory_mib, output_bytes=OUTPUT_BYTES)
-        self.first_calls = lru_cache(maxsize=4096)(self._first_calls)
+        self.first_calls = lru_cache(maxsize=512)(self._first_calls)
         """The run of tests without any answers, which is the same for all candidates."""
-        self.canonical = lru_cache(maxsize=256)(self._canonical)
+        self.canonical = lru_cache(maxsize=32)(self._canonical)
         """The answers of a canonical solution. Raises BrokenProblem."""
 
     def calls(self, program: str, function: str, calls: Sequence[str]) -> list[Answer]:
@@ -76,9 +76,11 @@ class Runner:
         """Run tests with these answers. Raises BrokenProblem."""
         given = json.dumps({"answers": answers})
         result = self._run("checks.py", {"setup.py": setup, "checked.py": tests}, [function], given)
-        if result.ended is not Ended.EXIT or result.exit_code != 0:
-            raise BrokenProblem(f"the tests do not end well: {result.ended}, {result.stderr[-200:].decode(errors='replace')}")
-        report = json.loads(result.stdout)
+        try:
+            report = json.loads(result.stdout)
+        except ValueError:
+            end = f"{result.ended} {result.stderr[-200:].decode(errors='replace')}".strip()
+            raise BrokenProblem(f"the tests do not end well: {end}") from None
         if "broken" in report:
             raise BrokenProblem(f"the tests do not run: {report['broken']}")
         return Checked(tuple(report["outcomes"]), tuple(report["pending"]), report["called"])
