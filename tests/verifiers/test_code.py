@@ -1,7 +1,5 @@
 """verifiers.code: right and wrong programs in each kind of problem, every reason to fail, options, exact types."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +9,6 @@ from verifiers.code import Code, CodeOptions
 from verifiers.code.problems import BrokenProblem, problem
 from verifiers.pool import Pool, Spec
 from verifiers.sandbox import Sandbox, SandboxUnavailable
-
-PROBLEMS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "test_code_problems.json").read_text())
-"""Written in the manner of HumanEval: prompt, tests, and bodies that are right and wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +41,6 @@ def stdin(*tests: tuple[str, str], **rest: Any) -> dict[str, Any]:
 SQUARES = calls({"args": [2], "expected": 4}, {"args": [3], "expected": 9})
 SQUARED_LINES = stdin(("2\n", "4\n"), ("3\n", "9\n"))
 SQUARED_ASSERTS = asserts("assert f(2) == 4", "assert f(3) == 9")
-
-
-@pytest.mark.parametrize(
-    ("name", "body", "passes"),
-    [
-        (each["function"], body, passes)
-        for each in PROBLEMS
-        for passes in (True, False)
-        for body in each["right" if passes else "wrong"]
-    ],
-)
-def test_problems_in_the_manner_of_humaneval(code: Code, name: str, body: str, passes: bool) -> None:
-    (each,) = (each for each in PROBLEMS if each["function"] == name)
-    meta = {"kind": "asserts", **{key: each[key] for key in ("function", "prompt", "tests")}}
-    verdict = judged(code, meta, body)
-    assert verdict.status is Status.SCORED and verdict.passed is passes, verdict
-    whole = judged(code, meta, each["prompt"] + "\n".join("    " + line for line in body.split("\n")))
-    assert whole.passed is passes, whole
 
 
 @pytest.mark.parametrize(
