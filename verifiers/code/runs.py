@@ -13,6 +13,8 @@ from verifiers.code.problems import BrokenProblem
 from verifiers.sandbox import PYTHON, Ended, Limits, Result, Sandbox, UnsafeSandbox
 from verifiers.text import strict_json
 
+WALL_FACTOR = 3
+"""Wall time over CPU time that is allowed: for busy machines and sleeping programs."""
 OUTPUT_BYTES = 8 * 2**20
 PRINTED_BYTES = 2**20
 """What one run of a program may print."""
@@ -54,7 +56,7 @@ class Runner:
     def __init__(self, sandbox: Sandbox | UnsafeSandbox, test_seconds: float, seconds: float, memory_mib: int) -> None:
         self._sandbox = sandbox
         self._test_seconds = test_seconds
-        self._limits = Limits(wall_s=2 * seconds, cpu_s=seconds, memory_mib=memory_mib, output_bytes=OUTPUT_BYTES)
+        self._limits = Limits(wall_s=WALL_FACTOR * seconds, cpu_s=seconds, memory_mib=memory_mib, output_bytes=OUTPUT_BYTES)
         self.first_calls = lru_cache(maxsize=512)(self._first_calls)
         """The run of tests without any answers, which is the same for all candidates."""
         self.canonical = lru_cache(maxsize=32)(self._canonical)
