@@ -1,12 +1,11 @@
 """How well `code` judges HumanEval: `python benchmarks/humaneval.py PATH [MUTANTS_PER_PROBLEM]`, PATH being HumanEval.jsonl.gz.
 
-Every canonical solution has to pass. Mutants of them (one changed operator, constant, comparison, ... each) are judged twice: by the
+Every canonical solution has to pass. Mutants of them (one changed operator, constant, ... each) are judged twice: by the
 verifier, and by the plain asserts in a process. Where the two differ, the mutant is printed.
 """
 
 import ast
 import copy
-import json
 import random
 import subprocess
 import sys
@@ -46,7 +45,7 @@ def constants(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
-        return [value + 1, value - 1]
+        return [value + 1, value - 1, 2 * value, 0]
     if isinstance(value, str) and len(value) < 20:
         return [value + "x", ""]
     return []
@@ -64,17 +63,38 @@ def edits(node: ast.AST) -> Iterator[tuple[str, Any]]:
     if isinstance(node, ast.Return) and node.value is not None:
         yield "value", ast.Constant(None)
         yield "value", ast.List([node.value], ast.Load())
+        yield "value", ast.Tuple([node.value], ast.Load())
+        yield "value", ast.UnaryOp(ast.Not(), node.value)
+        yield "value", ast.BinOp(node.value, ast.Mult(), ast.Constant(2))
+        yield "value", ast.BinOp(node.value, ast.Add(), ast.Constant(1))
+        yield from (
+            ("value", ast.Call(ast.Name(name, ast.Load()), [node.value], [])) for name in ("str", "float", "list", "sorted")
+        )
+    if isinstance(body := getattr(node, "body", None), list):
+        yield from (("body", [*body[:i], ast.Pass(), *body[i + 1 :]]) for i in range(len(body)))
     if isinstance(node, ast.If | ast.While):
         yield "test", ast.UnaryOp(ast.Not(), node.test)
 
 
 def mutants(source: str, function: str, count: int, rng: random.Random) -> list[str]:
-    """So many different programs with one change in the function, or as many as there are."""
+    """So many different programs with one change in the function. Raises ValueError when there are fewer."""
     tree = ast.parse(source)
     target = [each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == function][-1]
     places = [(number, field, new) for number, node in enumerate(ast.walk(target)) for field, new in edits(node)]
     found = {mutated(tree, function, *place): None for place in rng.sample(places, len(places))}
-    return [each for each in found if each != ast.unparse(tree)][:count]
+    changed = [each for each in found if _code(each) != _code(source)]
+    if len(changed) < count:
+        raise ValueError(f"only {len(changed)} mutants of {function}")
+    return changed[:count]
+
+
+def _code(source: str) -> str:
+    """Without docstrings, whose change is none."""
+    tree = ast.parse(source)
+    for each in tree.body:
+        if isinstance(each, ast.FunctionDef) and ast.get_docstring(each) is not None:
+            each.body[0] = ast.Pass()
+    return ast.unparse(tree)
 
 
 def mutated(tree: ast.Module, function: str, number: int, field: str, new: Any) -> str:
@@ -122,7 +142,7 @@ def main(path: Path, count: int) -> None:
     passed = sum(bool(verdict.passed) for verdict in verdicts)
     print(f"canonical solutions: {passed} of {len(rows)} pass, {(time.monotonic() - begin) / len(rows):.3f} s each", flush=True)
     pairs = [pair for row, solution in zip(rows, solutions, strict=True) for pair in compare(code, row, solution, count)]
-    print(f"mutants: {len(pairs)}, of which the plain asserts catch {sum(not plain for plain, _ in pairs)}")
+    print(f"mutants: {len(pairs)} ({count} a problem), of which the plain asserts catch {sum(not plain for plain, _ in pairs)}")
     print(f"and the verifier {sum(verdict.passed is False for _, verdict in pairs)}")
     print(f"verdicts that differ: {sum(plain != verdict.passed for plain, verdict in pairs)}")
     print(f"invalid: {sum(verdict.passed is None for _, verdict in pairs)}")

@@ -1,5 +1,7 @@
 """verifiers.code.extract: which text of a response is the program."""
 
+import time
+
 import pytest
 
 from verifiers.code.extract import MAX_CHARACTERS, NoProgram, fenced_blocks, program
@@ -129,6 +131,16 @@ def test_no_completion(response: str) -> None:
     except NoProgram:
         return
     assert len(source) > 50_000, "only the compiler in the jail refuses what is merely too big"
+
+
+@pytest.mark.parametrize(
+    "text", ["```" + "a" * 90_000 + "`", "~" * 99_000, "`" * 99_000 + "x`", "```" + " " * 90_000 + "`", "\n" * 99_000]
+)
+def test_long_lines_take_no_time(text: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(NoProgram):
+        program(text, PROMPT, "f")
+    assert time.monotonic() - begin < 2
 
 
 def test_a_broken_definition_is_left_to_the_compiler() -> None:

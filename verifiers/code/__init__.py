@@ -32,7 +32,7 @@ class CodeOptions(VerifierOptions):
     test_seconds: float = Field(2.0, gt=0)
     """CPU seconds of one test."""
     seconds: float = Field(8.0, gt=0)
-    """CPU seconds of all tests of a response; twice as much wall time."""
+    """CPU seconds of all tests of a response; three times as much wall time."""
     memory_mib: int = Field(512, ge=64)
     """Address space of a process in the sandbox."""
     sandbox: Literal["jail", "unsafe_no_jail"] = "jail"
@@ -118,7 +118,7 @@ class Code:
             except BrokenProblem:  # they ran without these answers
                 return ["the tests do not end with these answers"]
             if not checked.pending:
-                return list(checked.outcomes)
+                return [*checked.outcomes] or ["no test ran with these answers"]
         return [f"the answers lead to more than {ROUNDS} rounds of calls"]
 
     def _evalplus(self, asked: EvalplusProblem, source: str) -> dict[str, str]:

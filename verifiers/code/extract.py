@@ -6,7 +6,7 @@ import textwrap
 
 MAX_CHARACTERS = 100_000
 _LANGUAGES = ("", "python", "python3", "py")
-_FENCE = re.compile(r"^\s*(`{3,}|~{3,})[ \t]*([^\s`{]*)([^`]*)$")
+_FENCE = re.compile(r"\s*+(`{3,}+|~{3,}+)[ \t]*+([^\s`{]*+)([^`]*+)$")
 
 
 class NoProgram(ValueError):

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from verifiers.code.data import decode
 from verifiers.code.problems import BrokenProblem
-from verifiers.sandbox import PYTHON, Ended, Limits, Result
+from verifiers.sandbox import PYTHON, Ended, Limits, Result, Sandbox, UnsafeSandbox
 from verifiers.text import strict_json
 
+WALL_FACTOR = 3
+"""Wall time over CPU time that is allowed: for busy machines and sleeping programs."""
 OUTPUT_BYTES = 8 * 2**20
 PRINTED_BYTES = 2**20
 """What one run of a program may print."""
@@ -27,14 +29,6 @@ _NAMES = {
     NOT_DATA: "answer is no data",
     "ExitStatus": "exit status is not 0",
 }
-
-
-class Boxed(Protocol):
-    """What both kinds of sandbox do."""
-
-    def run(
-        self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes = b"", limits: Limits = ...
-    ) -> Result: ...  # pragma: no cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +53,13 @@ class Checked:
 class Runner:
     """Runs with the same limits."""
 
-    def __init__(self, sandbox: Boxed, test_seconds: float, seconds: float, memory_mib: int) -> None:
+    def __init__(self, sandbox: Sandbox | UnsafeSandbox, test_seconds: float, seconds: float, memory_mib: int) -> None:
         self._sandbox = sandbox
         self._test_seconds = test_seconds
-        self._limits = Limits(wall_s=2 * seconds, cpu_s=seconds, memory_mib=memory_mib, output_bytes=OUTPUT_BYTES)
-        self.first_calls = lru_cache(maxsize=4096)(self._first_calls)
+        self._limits = Limits(wall_s=WALL_FACTOR * seconds, cpu_s=seconds, memory_mib=memory_mib, output_bytes=OUTPUT_BYTES)
+        self.first_calls = lru_cache(maxsize=512)(self._first_calls)
         """The run of tests without any answers, which is the same for all candidates."""
-        self.canonical = lru_cache(maxsize=256)(self._canonical)
+        self.canonical = lru_cache(maxsize=32)(self._canonical)
         """The answers of a canonical solution. Raises BrokenProblem."""
 
     def calls(self, program: str, function: str, calls: Sequence[str]) -> list[Answer]:
@@ -84,9 +78,11 @@ class Runner:
         """Run tests with these answers. Raises BrokenProblem."""
         given = json.dumps({"answers": answers})
         result = self._run("checks.py", {"setup.py": setup, "checked.py": tests}, [function], given)
-        if result.ended is not Ended.EXIT or result.exit_code != 0:
-            raise BrokenProblem(f"the tests do not end well: {result.ended}, {result.stderr[-200:].decode(errors='replace')}")
-        report = json.loads(result.stdout)
+        try:
+            report = json.loads(result.stdout)
+        except ValueError:
+            end = f"{result.ended} {result.stderr[-200:].decode(errors='replace')}".strip()
+            raise BrokenProblem(f"the tests do not end well: {end}") from None
         if "broken" in report:
             raise BrokenProblem(f"the tests do not run: {report['broken']}")
         return Checked(tuple(report["outcomes"]), tuple(report["pending"]), report["called"])

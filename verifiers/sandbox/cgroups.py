@@ -1,11 +1,11 @@
-"""Limits on a jail as a whole, where this process may make control groups; elsewhere nothing.
+"""A limit on the memory of a jail as a whole, where this process may make control groups; elsewhere nothing.
 
-One group for each uid, made at its first jail and used again by its next: making one takes as long as a third of a jail.
+One group for each uid, made at its first jail and used again by its next. The number of processes needs no group: the kernel
+counts RLIMIT_NPROC for the whole jail.
 """
 
 import atexit
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,35 +14,31 @@ from verifiers.sandbox.types import Limits
 
 _ROOT = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
-_OVERHEAD_PROCESSES = 2
-"""Bubblewrap, outside and while it prepares."""
-_JOIN = 'n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1" || exit 125; shift; n=$((n-1)); done; exec "$@"'
+_JOIN = 'echo $$ > "$1" && shift && exec "$@"'
 
 
 def joining(uid: int, limits: Limits) -> list[str]:
-    """The command in front of a jail's that puts it into its groups, with these limits; empty where there are none."""
-    groups = _groups(uid)
-    memory, processes = (limits.memory_mib + limits.tmp_mib) << 20, limits.processes + _OVERHEAD_PROCESSES
-    values = {"memory.limit_in_bytes": memory, "memory.max": memory, "memory.swap.max": 0, "pids.max": processes}
-    for group in groups:
-        for file, value in values.items():
-            with suppress(OSError), open(group / file, "r+b", buffering=0) as limit:  # most are of another version or controller
-                limit.write(str(value).encode())
-    if not groups:
+    """The command in front of a jail's that puts it into its group, with these limits; empty where there is none."""
+    if (group := _group(uid)) is None:
         return []
-    return ["/bin/sh", "-c", _JOIN, "sh", str(len(groups)), *(str(group / "cgroup.procs") for group in groups)]
+    memory = (limits.memory_mib + limits.tmp_mib) << 20
+    for file, value in (("memory.limit_in_bytes", memory), ("memory.max", memory), ("memory.swap.max", 0)):
+        with suppress(OSError), open(group / file, "r+b", buffering=0) as limit:  # not there in the other version of cgroups
+            limit.write(str(value).encode())
+    return ["/bin/sh", "-c", _JOIN, "sh", str(group / "cgroup.procs")]
 
 
 @cache
-def _groups(uid: int) -> Sequence[Path]:
-    groups = []
-    for parent in parents():
-        group = parent / f"tower-rl-jail-{uid}"
-        with suppress(OSError):
-            group.mkdir(exist_ok=True)
-            atexit.register(_remove, group)
-            groups.append(group)
-    return groups
+def _group(uid: int) -> Path | None:
+    if (above := parent()) is None:
+        return None
+    group = above / f"tower-rl-jail-{uid}"
+    try:
+        group.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    atexit.register(_remove, group)
+    return group
 
 
 def _remove(group: Path) -> None:
@@ -51,16 +47,16 @@ def _remove(group: Path) -> None:
 
 
 @cache
-def parents() -> Sequence[Path]:
-    """Where groups with a memory or a process limit can be made: one directory in version 2, up to two in version 1."""
+def parent() -> Path | None:
+    """Where groups with a limit on memory can be made."""
     own = _memberships()
-    if (_ROOT / "cgroup.controllers").exists():  # version 2: a group with processes has no groups with limits below it
-        group = own.get("", "/")
-        parent = _ROOT / group.lstrip("/") if group == "/" else (_ROOT / group.lstrip("/")).parent
-        candidates = [parent] if {"memory", "pids"} <= _words(parent / "cgroup.subtree_control") else []
-    else:
-        candidates = [_ROOT / name / own[name].lstrip("/") for name in ("memory", "pids") if name in own]
-    return [path for path in candidates if os.access(path, os.W_OK)]
+    if not (_ROOT / "cgroup.controllers").exists():  # version 1
+        found = _ROOT / "memory" / own["memory"].lstrip("/") if "memory" in own else None
+    else:  # in version 2, a group with processes has no groups with limits below it: beside ours, unless we are at the top
+        group = _ROOT / own.get("", "/").lstrip("/")
+        found = group if group == _ROOT else group.parent
+        found = found if "memory" in _words(found / "cgroup.subtree_control") else None
+    return found if found is not None and os.access(found, os.W_OK) else None
 
 
 def _memberships() -> dict[str, str]:

@@ -27,6 +27,8 @@ _SETPRIV, _PRLIMIT = "/usr/bin/setpriv", "/usr/bin/prlimit"
 _NAMESPACES = ("user", "pid", "net", "ipc", "uts")
 """Beside the mount namespace, which bubblewrap always makes."""
 _DEVICES = ("/dev/null", "/dev/urandom")
+_PENDING_SIGNALS = 256
+"""And timers, which are memory of the kernel's."""
 _KERNEL_SIGNALS = range(129, 193)
 """Exit codes of bubblewrap for a command that died of a signal."""
 
@@ -99,11 +101,12 @@ def _find_programs() -> str:
 def _view(files: Mapping[str, int], tmp_mib: int) -> list[str]:
     """What the jail sees: Python and the libraries, two devices, the files, perhaps a /tmp, and no /proc."""
     options = [f"--unshare-{name}" for name in _NAMESPACES]
-    options += ["--disable-userns", "--die-with-parent", "--new-session", "--as-pid-1"]
-    for path in ("/usr/lib", "/usr/lib64", _PRLIMIT, PYTHON):
-        options += ["--ro-bind", os.path.realpath(path), path]
-    for path in ("/lib", "/lib64"):
-        options += ["--symlink", "usr" + path, path] if os.path.islink(path) else ["--ro-bind", path, path]
+    options += ["--disable-userns", "--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "jail"]
+    for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", _PRLIMIT, PYTHON):
+        if path.startswith("/lib") and os.path.islink(path):
+            options += ["--symlink", "usr" + path, path]
+        elif os.path.exists(path):
+            options += ["--ro-bind", os.path.realpath(path), path]
     for path in _DEVICES:
         options += ["--dev-bind", path, path]
     options += ["--size", str(tmp_mib << 20), "--tmpfs", "/tmp"] if tmp_mib else ["--dir", "/tmp"]
@@ -123,6 +126,7 @@ def resource_limits(limits: Limits, processes: bool = True) -> list[str]:
         "core": (resource.RLIMIT_CORE, 0),
         "memlock": (resource.RLIMIT_MEMLOCK, 0),
         "msgqueue": (resource.RLIMIT_MSGQUEUE, 0),
+        "sigpending": (resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS),
     }
     if processes:
         wanted["nproc"] = (resource.RLIMIT_NPROC, limits.processes)

@@ -27,9 +27,10 @@ _DENIED = {
     # memory that no resource limit counts
     "memfd_create": 319, "memfd_secret": 447, "shmget": 29, "shmat": 30, "shmctl": 31, "semget": 64, "msgget": 68,
     "mq_open": 240,
-    # the network; socketpair stays, asyncio needs it and it reaches nobody else
+    # the network
     "socket": 41,
 }  # fmt: skip
+_SOCKETPAIR, _AF_UNIX = 53, 1
 _CLONE, _CLONE3 = 56, 435
 _LAST_KNOWN = 450
 """set_mempolicy_home_node; whatever came later is answered as by a kernel that lacks it."""
@@ -38,7 +39,7 @@ _NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000
 
 _X86_64 = 0xC000003E
 _NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16
-"""Offsets in struct seccomp_data; the argument's lower half holds all flags of clone."""
+"""Offsets in struct seccomp_data; an argument's lower half is all that is looked at here."""
 _LOAD, _IF_EQUAL, _IF_GREATER, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
@@ -55,8 +56,12 @@ def program() -> bytes:
     steps += _answer(_IF_GREATER, _LAST_KNOWN, errno.ENOSYS)  # also the whole x32 ABI, whose numbers start at 2**30
     for number in sorted(_DENIED.values()):
         steps += _answer(_IF_EQUAL, number, errno.EPERM)
-    steps += [_step(_IF_EQUAL, _CLONE, skip_if_false=3), _step(_LOAD, _FIRST_ARGUMENT)]
+    steps += [_step(_IF_EQUAL, _CLONE, skip_if_false=4), _step(_LOAD, _FIRST_ARGUMENT)]
     steps += _answer(_IF_ANY_BIT, _NEW_NAMESPACES, errno.EPERM)
+    steps.append(_step(_RETURN, _ALLOW))
+    # asyncio needs a pair of sockets, which reaches nobody else; other families would load kernel modules
+    steps += [_step(_IF_EQUAL, _SOCKETPAIR, skip_if_false=3), _step(_LOAD, _FIRST_ARGUMENT)]
+    steps += [_step(_IF_EQUAL, _AF_UNIX, skip_if_true=1), _step(_RETURN, _ERROR | errno.EPERM)]
     steps.append(_step(_RETURN, _ALLOW))
     return b"".join(steps)
 

@@ -31,7 +31,7 @@ time.sleep(60)
 """
 _FLOOD = b"while True: print('x' * 1000)"
 _ADVICE = """
-The sandbox needs unprivileged user namespaces. What to set, by the kind of machine:
+The sandbox needs bubblewrap 0.8 and unprivileged user namespaces. What to set, by the kind of machine:
   Debian:        sysctl -w kernel.unprivileged_userns_clone=1
   Ubuntu 24.04:  sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
   RHEL, Fedora:  sysctl -w user.max_user_namespaces=15000
@@ -85,7 +85,7 @@ def _bait() -> Iterator[dict[str, Any]]:
         os.chmod(file.name, 0o644)
         abstract.bind(f"\0{name}")
         abstract.listen()
-        own = [file.name, str(Path.home()), str(_PROBE), "/tmp/ray", "/etc/passwd", "/etc/hosts"]
+        own = [file.name, str(_PROBE), "/root", "/home", "/tmp/ray", "/etc/passwd", "/etc/hosts"]
         system = ["/proc/self", "/proc/1/environ", "/proc/sys/kernel", "/sys/kernel", "/run", "/var", "/dev/tty", "/dev/kmsg"]
         yield {
             "unreadable": own + system,

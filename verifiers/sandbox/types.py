@@ -6,14 +6,14 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one run may use. Where memory and process cgroups can be made, they bound the run as a whole too."""
+    """What one run may use."""
 
     wall_s: float = 10.0
     """From the start of the jail; then everything in it is killed."""
     cpu_s: float = 10.0
     """Of each process, in whole seconds, rounded up."""
     memory_mib: int = 512
-    """Address space of each process; in a cgroup, memory of all of them beside `tmp_mib`."""
+    """Address space of each process. Where a cgroup can be made: with `tmp_mib`, the memory of all together too."""
     processes: int = 16
     """Processes and threads at a time."""
     open_files: int = 64

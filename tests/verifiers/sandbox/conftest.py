@@ -30,7 +30,7 @@ def no_traces(sandbox: Sandbox) -> Iterator[None]:
 
 def _host_state() -> tuple[object, ...]:
     return (
-        Path("/proc/self/task", str(os.getpid()), "children").read_text(),
+        sorted(path.parent.name for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == os.getpid()),
         sorted(target for path in Path("/proc/self/fd").iterdir() if not (target := _target(path)).startswith("socket:")),
         Path("/proc/self/mountinfo").read_text(),
         Path("/proc/sysvipc/shm").read_text().count("\n"),
@@ -44,6 +44,13 @@ def _target(descriptor: Path) -> str:
         return os.readlink(descriptor)
     except FileNotFoundError:  # that of the listing itself
         return ""
+
+
+def _parent(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def _owner(path: Path) -> int | None:

@@ -1,18 +1,18 @@
 """verifiers.sandbox.cgroups: where groups are looked for in both versions, and what they stop."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from verifiers.sandbox import PYTHON, Ended, Limits, Sandbox, cgroups
 
-LIMITS = Limits(memory_mib=100, tmp_mib=28, processes=5)
+LIMITS = Limits(memory_mib=100, tmp_mib=28)
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """A made-up one: its files, and the groups we are in."""
 
     def make(memberships: str, **files: str) -> Path:
@@ -25,37 +25,34 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Pa
         monkeypatch.setattr(cgroups, "_ROOT", tmp_path)
         monkeypatch.setattr(cgroups, "_MEMBERSHIP", membership)
         monkeypatch.setattr(cgroups.atexit, "register", lambda *_: None)
-        cgroups.parents.cache_clear()
-        cgroups._groups.cache_clear()
+        cgroups.parent.cache_clear()
+        cgroups._group.cache_clear()
         return tmp_path
 
     yield make
-    cgroups.parents.cache_clear()
-    cgroups._groups.cache_clear()
+    cgroups.parent.cache_clear()
+    cgroups._group.cache_clear()
 
 
 def test_version_1(machine: Callable[..., Path]) -> None:
-    root = machine("5:cpu,memory:/own\n3:pids:/\n0::/x\n", memory__own__x="", pids__x="")
-    assert list(cgroups.parents()) == [root / "memory/own", root / "pids"]
+    root = machine("5:cpu,memory:/own\n3:pids:/\n0::/x\n", memory__own__x="")
+    assert cgroups.parent() == root / "memory/own"
 
 
 def test_version_2_makes_siblings(machine: Callable[..., Path]) -> None:
     root = machine("0::/slice/own\n", cgroup_controllers="", slice__cgroup_subtree__control="", slice__own__x="")
-    assert list(cgroups.parents()) == []  # no controllers for the slice's groups
+    assert cgroups.parent() is None  # no controllers for the slice's groups
     (root / "slice/cgroup.subtree_control").write_text("cpu memory pids\n")
-    cgroups.parents.cache_clear()
-    assert list(cgroups.parents()) == [root / "slice"]
+    cgroups.parent.cache_clear()
+    assert cgroups.parent() == root / "slice"
 
 
 def test_limits_are_written_and_joined(machine: Callable[..., Path]) -> None:
-    root = machine("5:memory:/\n3:pids:/\n", memory__x="", pids__x="", **{"pids__tower-rl-jail-7__pids_max": "0"})
-    memory = root / "memory/tower-rl-jail-7"
-    memory.mkdir()
-    (memory / "memory.limit_in_bytes").write_text("")
-    command = cgroups.joining(7, LIMITS)
-    assert command[-2:] == [str(memory / "cgroup.procs"), str(root / "pids/tower-rl-jail-7/cgroup.procs")]
-    assert (memory / "memory.limit_in_bytes").read_text() == str(128 << 20)
-    assert (root / "pids/tower-rl-jail-7/pids.max").read_text() == "7"
+    group = machine("5:memory:/\n", memory__x="") / "memory/tower-rl-jail-7"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text("0")
+    assert cgroups.joining(7, LIMITS)[-1] == str(group / "cgroup.procs")
+    assert (group / "memory.limit_in_bytes").read_text() == str(128 << 20)
 
 
 def test_without_cgroups(machine: Callable[..., Path]) -> None:
@@ -63,7 +60,7 @@ def test_without_cgroups(machine: Callable[..., Path]) -> None:
     assert cgroups.joining(7, LIMITS) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not cgroups.parents(), reason="no cgroups to make here")
+@pytest.mark.skipif(os.geteuid() != 0 or not cgroups.parent(), reason="no cgroups to make here")
 def test_all_processes_together_have_the_memory_of_one(sandbox: Sandbox, no_traces: None) -> None:
     program = b"""
 import os, time

@@ -1,7 +1,7 @@
 """In the tests' jail: run asserts with a stand-in for the candidate that replays its answers. Standard library only.
 
 `python checks.py FUNCTION` with `setup.py` and `checked.py` beside it and on stdin `{"answers": {call: answer}}`. It answers
-`{"outcomes": [...], "pending": [...], "called": n}`: "" or what failed, an assert each, and the calls without an answer. While
+`{"outcomes": [...], "pending": [...], "called": n}`: "" or what failed, a test each, and the calls without an answer. While
 calls are pending the outcomes mean nothing: statements that need an answer were skipped, to learn of many calls at once.
 """
 
@@ -121,8 +121,16 @@ def _caught(statement: ast.stmt) -> ast.stmt:
     if isinstance(statement, (ast.For, ast.While, ast.If)):
         statement.orelse = _guarded(statement.orelse)
     handler = ast.ExceptHandler(None, None, [_call(_FAILED), *_unset(statement)])
-    passed = [_call(_PASSED)] if isinstance(statement, ast.Assert) else []
+    passed = [_call(_PASSED)] if _is_test(statement) else []
     return ast.Try([statement], [handler], passed, [])
+
+
+def _is_test(statement: ast.stmt) -> bool:
+    """An assert, or the call of a helper that asserts: `right(candidate(1), 2)`."""
+    helper = (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and isinstance(statement.value.func, ast.Name)
+    )
+    return helper or isinstance(statement, ast.Assert)
 
 
 def _unset(statement: ast.stmt) -> list[ast.stmt]:

@@ -12,10 +12,13 @@ import select
 import signal
 import sys
 import tempfile
+import types
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 WALL_FACTOR = 3
+OUT_OF_TIME = {"error": "TimeLimit"}
+"""The last answer: the runs that follow one that takes too long are not tried."""
 
 
 def main(seconds: float, limit: int) -> None:
@@ -28,7 +31,10 @@ def main(seconds: float, limit: int) -> None:
         return
     _say({})
     for text in inputs:
-        _say(_run(code, text, seconds, limit))
+        answer = _run(code, text, seconds, limit)
+        _say(answer)
+        if answer == OUT_OF_TIME:
+            break
 
 
 def _say(answer: Any) -> None:
@@ -38,14 +44,14 @@ def _say(answer: Any) -> None:
 
 def _run(code: Any, text: str, seconds: float, limit: int) -> dict[str, str]:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as raised:
-        given.write(text.encode())
+        given.write(text.encode(errors="surrogatepass"))
         given.seek(0)
         child = os.fork()
         if child == 0:
             _be_the_program(code, (given, printed, raised), seconds, limit)
         status = _wait(child, WALL_FACTOR * seconds)
         if status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF):
-            return {"error": "TimeLimit"}
+            return OUT_OF_TIME
         if os.fstat(printed.fileno()).st_size >= limit:
             return {"error": "OutputLimit"}
         if status != 0:
@@ -60,32 +66,33 @@ def _text(file: IO[bytes], limit: int) -> str:
 
 def _wait(child: int, seconds: float) -> int | None:
     """The exit status, or None when it had to be killed."""
-    ended = select.poll()
-    ended.register(os.pidfd_open(child), select.POLLIN)
-    in_time = ended.poll(seconds * 1000)
+    end, poll = os.pidfd_open(child), select.poll()
+    poll.register(end, select.POLLIN)
+    in_time = poll.poll(seconds * 1000)
+    os.close(end)
     if not in_time:
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     return status if in_time else None
 
 
-def _be_the_program(code: Any, files: tuple[IO[bytes], ...], seconds: float, limit: int) -> None:
+def _be_the_program(code: Any, files: tuple[IO[bytes], ...], seconds: float, limit: int) -> NoReturn:
+    """Raises SystemExit, which ends the child."""
     given, printed, raised = files
     for file, descriptor in ((given, 0), (printed, 1), (raised, 2)):
         os.dup2(file.fileno(), descriptor)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     sys.stderr = io.StringIO()  # of stderr, only the name of an exception is kept
+    sys.modules["__main__"] = module = types.ModuleType("__main__")
     try:
-        exec(code, {"__name__": "__main__", "__builtins__": __builtins__})
-        sys.stdout.flush()
-        os._exit(0)
-    except SystemExit as leaving:
-        sys.stdout.flush()
-        os._exit(0 if leaving.code in (None, 0) else 1)
+        exec(code, module.__dict__)
+    except SystemExit:
+        raise
     except BaseException as error:
         os.write(raised.fileno(), type(error).__name__.encode())
-        os._exit(1)
+        raise SystemExit(1) from None
+    raise SystemExit(0)  # threads and atexit belong to a program
 
 
 if __name__ == "__main__":
