@@ -56,7 +56,7 @@ class Jail:
         began = time.monotonic()
         with ExitStack() as stack:
             launcher = stack.enter_context(self._unprivileged(limits))
-            content = {f"/work/{path}": stack.enter_context(_memory_file(data)) for path, data in files.items()}
+            content = {f"/box/{path}": stack.enter_context(_memory_file(data)) for path, data in files.items()}
             status = stack.enter_context(_memory_file(b""))
             handed, options = [status, *content.values()], ["--json-status-fd", str(status)]
             if filtered:
@@ -110,10 +110,10 @@ def _view(files: Mapping[str, int], tmp_mib: int) -> list[str]:
     for path in _DEVICES:
         options += ["--dev-bind", path, path]
     options += ["--size", str(tmp_mib << 20), "--tmpfs", "/tmp"] if tmp_mib else ["--dir", "/tmp"]
-    options += ["--symlink", "/tmp", "/dev/shm", "--dir", "/work"]  # one size limit for both
+    options += ["--symlink", "/tmp", "/dev/shm", "--dir", "/box"]  # one size limit for both
     for path, descriptor in files.items():
         options += ["--perms", "0444", "--file", str(descriptor), path]
-    return [*options, "--remount-ro", "/", "--chdir", "/work"]
+    return [*options, "--remount-ro", "/", "--chdir", "/box"]
 
 
 def resource_limits(limits: Limits, processes: bool = True) -> list[str]:

@@ -16,7 +16,7 @@ class Sandbox:
         selftest.check(self._jail)
 
     def run(self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULTS) -> Result:
-        """Run the command in /work, below which the files (relative path to content) lie read-only.
+        """Run the command in /box, below which the files (relative path to content) lie read-only.
 
         Raises SandboxUnavailable when the jail could not be made this time: then nothing is known about the command.
         """

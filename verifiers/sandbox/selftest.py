@@ -113,7 +113,7 @@ def _wrong(seen: Mapping[str, Any], filtered: bool) -> list[str]:
         "it sees other processes": seen["pid"] != 1 or seen["kill"] != "ESRCH",
         "it has more environment": not set(seen["environment"]) <= {*ENVIRONMENT, "PWD", "LC_CTYPE"},
         "it inherits descriptors": seen["descriptors"] != [0, 1, 2],
-        "it sees more than its files": seen["work"] != ["probe.py"] or not _ROOT.issuperset(seen["root"]),
+        "it sees more than its files": seen["box"] != ["probe.py"] or not _ROOT.issuperset(seen["root"]),
         "it reads the host's files": not _ABSENT.issuperset(seen["read"].values()),
         "it writes outside /tmp": not _DENIED.issuperset([*seen["write"].values(), *seen["overwrite"].values()]),
         "it has a network": not _UNREACHABLE.issuperset([seen["tcp"], seen["internet"], seen["unix"]]),
@@ -129,7 +129,7 @@ def _wrong(seen: Mapping[str, Any], filtered: bool) -> list[str]:
     return [name for name, violated in properties.items() if violated]
 
 
-_ROOT = frozenset({"dev", "lib", "lib64", "tmp", "usr", "work"})
+_ROOT = frozenset({"dev", "lib", "lib64", "tmp", "usr", "box"})
 
 
 def _shared_namespaces(report: Mapping[str, Any]) -> list[str]:

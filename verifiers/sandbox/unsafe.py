@@ -22,7 +22,7 @@ class UnsafeSandbox:
     """
 
     def run(self, files: Mapping[str, bytes], command: Sequence[str], stdin: bytes = b"", limits: Limits = DEFAULTS) -> Result:
-        """Run the command in a temporary directory with the files; absolute paths are the machine's, there is no /work."""
+        """Run the command in a temporary directory with the files; absolute paths are the machine's, there is no /box."""
         began = time.monotonic()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as given:
             for path, data in files.items():

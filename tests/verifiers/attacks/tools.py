@@ -1,4 +1,4 @@
-"""Beside each attack in /work."""
+"""Beside each attack in /box."""
 
 import ctypes
 import errno

@@ -3,7 +3,7 @@ import re
 
 
 def solve(x):
-    for top in ("/work", "/tmp", "/proc/self", "/proc/1", ".", "/etc", "/root", "/home"):
+    for top in ("/box", "/tmp", "/proc/self", "/proc/1", ".", "/etc", "/root", "/home"):
         for folder, _, names in os.walk(top):
             for name in names:
                 try:
