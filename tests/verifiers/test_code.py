@@ -341,7 +341,7 @@ def test_evalplus_and_its_special_cases(code: Code, meta: dict[str, Any], source
         (asserts("assert f(1) =="), "do not run: SyntaxError"),
         (asserts("assert f(1) == 1", setup="import nowhere"), "do not run: ModuleNotFoundError"),
         (asserts("assert 1 == 1"), "never call"),
-        (asserts("assert f(object()) == 1"), "never call"),
+        (asserts("assert f(1) == 1", "assert f(object()) == 1"), "an argument of a call: object is no data"),
         (asserts("while True: pass\nassert f(1)"), "do not end well"),
         (asserts("import os; os._exit(0)\nassert f(1)"), "do not end well"),
         (EVALPLUS | {"canonical_solution": "def f(x):\n    return 1 / 0"}, "canonical solution fails"),

@@ -47,7 +47,6 @@ class Checked:
 
     outcomes: tuple[str, ...]
     pending: tuple[str, ...]
-    called: int
 
 
 class Runner:
@@ -55,6 +54,7 @@ class Runner:
 
     def __init__(self, sandbox: Sandbox | UnsafeSandbox, test_seconds: float, seconds: float, memory_mib: int) -> None:
         self._sandbox = sandbox
+        self._harnesses = {path.name: path.read_bytes() for path in (_HERE / "data.py", *(_HERE / "jailed").glob("*.py"))}
         self._test_seconds = test_seconds
         self._limits = Limits(wall_s=WALL_FACTOR * seconds, cpu_s=seconds, memory_mib=memory_mib, output_bytes=OUTPUT_BYTES)
         self.first_calls = lru_cache(maxsize=512)(self._first_calls)
@@ -85,7 +85,7 @@ class Runner:
             raise BrokenProblem(f"the tests do not end well: {end}") from None
         if "broken" in report:
             raise BrokenProblem(f"the tests do not run: {report['broken']}")
-        return Checked(tuple(report["outcomes"]), tuple(report["pending"]), report["called"])
+        return Checked(tuple(report["outcomes"]), tuple(report["pending"]))
 
     def _first_calls(self, function: str, setup: str, tests: str) -> Checked:
         return self.checks(function, setup, tests, {})
@@ -98,7 +98,7 @@ class Runner:
 
     def _run(self, harness: str, sources: Mapping[str, str], arguments: Sequence[str], stdin: str) -> Result:
         files = {name: _utf8(source) for name, source in sources.items()}
-        files |= {harness: (_HERE / "jailed" / harness).read_bytes(), "data.py": (_HERE / "data.py").read_bytes()}
+        files |= {harness: self._harnesses[harness], "data.py": self._harnesses["data.py"]}
         return self._sandbox.run(files, [PYTHON, "-s", "-E", "-B", harness, *arguments], stdin.encode(), self._limits)
 
 

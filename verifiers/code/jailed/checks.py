@@ -1,8 +1,9 @@
 """In the tests' jail: run asserts with a stand-in for the candidate that replays its answers. Standard library only.
 
 `python checks.py FUNCTION` with `setup.py` and `checked.py` beside it and on stdin `{"answers": {call: answer}}`. It answers
-`{"outcomes": [...], "pending": [...], "called": n}`: "" or what failed, a test each, and the calls without an answer. While
-calls are pending the outcomes mean nothing: statements that need an answer were skipped, to learn of many calls at once.
+`{"outcomes": [...], "pending": [...]}` ("" or what failed, a test each, and the calls without an answer) or
+`{"broken": why}`. While calls are pending the outcomes mean nothing: statements that need an answer were skipped, to learn of many
+calls at once.
 """
 
 import ast
@@ -42,7 +43,7 @@ class Pending(BaseException):
 
 
 class Enough(BaseException):
-    """Too much was skipped."""
+    """Too much was skipped, or a call cannot be sent."""
 
 
 class CandidateError(Exception):
@@ -56,13 +57,16 @@ class Run:
         self.answers = answers
         self.outcomes: list[str] = []
         self.pending: dict[str, None] = {}
-        self.called = 0
+        self.unusable = ""
         self._skipped = 0
 
     def candidate(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the answer to this call."""
-        self.called += 1
-        call = canonical(([*args], kwargs))
+        try:
+            call = canonical(([*args], kwargs))
+        except TypeError as error:
+            self.unusable = f"an argument of a call: {error}"
+            raise Enough from error
         if call not in self.answers:
             self.pending[call] = None
             raise Pending
@@ -70,9 +74,9 @@ class Run:
         if "value" in answer:
             return decode(answer["value"])
         kind: Any = getattr(builtins, answer["error"]) if answer["error"] in _REPLAYED else CandidateError
-        error = kind()
-        error.of_candidate = answer["failure"]
-        raise error
+        failure = kind()
+        failure.of_candidate = answer["failure"]
+        raise failure
 
     def passed(self) -> None:
         self.outcomes.append("")
@@ -147,13 +151,13 @@ def main(function: str) -> None:
     """Run and answer."""
     here = Path(__file__).parent
     run = Run(json.loads(sys.stdin.read())["answers"])
-    answer: dict[str, Any] = {"outcomes": run.outcomes}
     channel, sys.stdout = sys.stdout, sys.stderr
     try:
         run.run(function, *((here / name).read_text("utf-8") for name in ("setup.py", "checked.py")))
     except Exception as error:
-        answer["broken"] = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200]
-    json.dump(answer | {"pending": list(run.pending), "called": run.called}, channel)
+        run.unusable = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:200]
+    found = {"outcomes": run.outcomes, "pending": list(run.pending)}
+    json.dump({"broken": run.unusable} if run.unusable else found, channel)
 
 
 if __name__ == "__main__":
