@@ -20,7 +20,7 @@ check: setup  ## lint, format, types, import contracts, unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not ray and not ranks and not slow and not gpu"
+	$(BIN)/python -m pytest -q -m "not ray and not ranks and not jail and not slow and not gpu"
 
 test: setup  ## everything but the slow
 	$(BIN)/python -m pytest -q -m "not slow and not gpu"

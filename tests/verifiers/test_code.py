@@ -10,6 +10,8 @@ from verifiers.code.problems import BrokenProblem, problem
 from verifiers.pool import Pool, Spec
 from verifiers.sandbox import Sandbox, SandboxUnavailable
 
+pytestmark = pytest.mark.jail
+
 
 @pytest.fixture(scope="module")
 def code() -> Code:

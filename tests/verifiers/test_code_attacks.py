@@ -10,6 +10,8 @@ from verifiers.code import Code, CodeOptions
 from verifiers.code.runs import Runner, _answers
 from verifiers.sandbox import Ended, Result
 
+pytestmark = pytest.mark.jail
+
 ATTACKS = sorted((Path(__file__).parent / "attacks" / "code").glob("*.py"))
 INPUTS = (1, 2, 3)
 HONEST = "def solve(x):\n    return 40692 + 7919 * x\n"

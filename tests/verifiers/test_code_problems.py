@@ -7,6 +7,8 @@ import pytest
 from verifiers import Status, Task, Verdict, verify
 from verifiers.code import Code, CodeOptions
 
+pytestmark = pytest.mark.jail
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -11,6 +11,8 @@ import pytest
 
 from verifiers.sandbox import PYTHON, Ended, Limits, Sandbox
 
+pytestmark = pytest.mark.jail
+
 FOLDER = Path(__file__).parents[1] / "attacks"
 ATTACKS = sorted(path for path in FOLDER.glob("*.py") if path.name != "tools.py")
 LIMITS = Limits(wall_s=20, cpu_s=15, memory_mib=256, processes=16, open_files=64, file_mib=4, tmp_mib=16)

@@ -17,6 +17,8 @@ import pytest
 
 from verifiers.sandbox import PYTHON, Ended, Limits, Result, Sandbox, SandboxUnavailable, UnsafeSandbox, jail, selftest
 
+pytestmark = pytest.mark.jail
+
 ROOT = Path(__file__).parents[3]
 FORBIDDEN = (
     "bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user namespaces."
