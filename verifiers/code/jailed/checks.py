@@ -2,8 +2,8 @@
 
 `python checks.py FUNCTION` with `setup.py` and `checked.py` beside it and on stdin `{"answers": {call: answer}}`. It answers
 `{"outcomes": [...], "pending": [...]}` ("" or what failed, a test each, and the calls without an answer) or
-`{"broken": why}`. While calls are pending the outcomes mean nothing: statements that need an answer were skipped, to learn
-of many calls at once.
+`{"broken": why}`. While calls are pending the outcomes mean nothing: statements that need an answer were skipped, to learn of
+many calls at once.
 """
 
 import ast
