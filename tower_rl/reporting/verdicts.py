@@ -1,5 +1,6 @@
 """What a step's verdicts say about each verifier, as metrics."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +8,10 @@ import numpy as np
 
 from tower_rl.types import ScoredGroup
 from verifiers.types import Verdict
+
+
+_NUMBER_AT_END = re.compile(r"/\d+$")
+"""Tests of a program are numbered, and there may be a thousand: their mean is the metric."""
 
 
 def verdict_figures(scored: Sequence[ScoredGroup]) -> dict[str, float]:
@@ -26,7 +31,7 @@ def _figures(verdicts: Sequence[Verdict]) -> dict[str, float]:
     parts: dict[str, list[float]] = {}
     for verdict in verdicts:
         for part, score in verdict.parts.items():
-            parts.setdefault(part, []).append(score)
+            parts.setdefault(_NUMBER_AT_END.sub("", part), []).append(score)
     seconds = [verdict.seconds for verdict in verdicts]
     return {
         **({"passed": sum(bool(verdict.passed) for verdict in valid) / len(valid)} if valid else {}),

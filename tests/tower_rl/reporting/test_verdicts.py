@@ -37,3 +37,8 @@ def test_shares_percentiles_and_parts():
 
 def test_nothing_valid_has_no_share_of_passed():
     assert "verifier/v/passed" not in verdict_figures([group("v", invalid("x"))])
+
+
+def test_numbered_parts_are_one_metric():
+    figures = verdict_figures([group("code", scored(0.5, parts={"test/0": 1.0, "test/1": 0.0}))])
+    assert {key: value for key, value in figures.items() if "part" in key} == {"verifier/code/part/test": 0.5}
