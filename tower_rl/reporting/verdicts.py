@@ -9,7 +9,6 @@ import numpy as np
 from tower_rl.types import ScoredGroup
 from verifiers.types import Verdict
 
-
 _NUMBER_AT_END = re.compile(r"/\d+$")
 """Tests of a program are numbered, and there may be a thousand: their mean is the metric."""
 
