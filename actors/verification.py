@@ -32,8 +32,8 @@ class VerificationActor:
     def __init__(self, pools: Sequence[tuple[PoolSize, Mapping[str, Spec]]], cache: str, log: str) -> None:
         """One pool for each size and what runs in it; `cache` is the file for the verdicts of those that keep them."""
         log_to(log)
-        kept = VerdictCache(Path(cache)) if any(spec.cached for _, specs in pools for spec in specs.values()) else None
-        made = [(Pool(specs, size.workers, size.memory_mib, kept), specs) for size, specs in pools]
+        self.kept = VerdictCache(Path(cache)) if any(spec.cached for _, specs in pools for spec in specs.values()) else None
+        made = [(Pool(specs, size.workers, size.memory_mib, self.kept), specs) for size, specs in pools]
         self.pools = {name: pool for pool, specs in made for name in specs}
 
     async def verify(self, name: str, tasks: list[Task]) -> list[Verdict]:
@@ -44,6 +44,8 @@ class VerificationActor:
         """End the processes."""
         for pool in self.pools.values():
             pool.close()
+        if self.kept is not None:
+            self.kept.close()
 
 
 def pools(entries: Mapping[str, VerifierEntry], shared: PoolSize) -> list[tuple[PoolSize, dict[str, Spec]]]:

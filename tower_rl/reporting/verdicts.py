@@ -19,10 +19,16 @@ def verdict_figures(scored: Sequence[ScoredGroup]) -> dict[str, float]:
     `verifier/NAME/passed` and `part/PART` are over valid verdicts; `invalid`, `invalid/REASON` (the reason up to its first
     colon) and `flag/FLAG` over all; `seconds_p50` and `seconds_p99` are percentiles.
     """
-    by_name: dict[str, list[Verdict]] = {}
+    named = by_verifier(scored).items()
+    return {f"verifier/{name}/{key}": value for name, verdicts in named for key, value in _figures(verdicts).items()}
+
+
+def by_verifier(scored: Sequence[ScoredGroup]) -> dict[str, list[Verdict]]:
+    """The verdicts of each verifier that prompts name."""
+    found: dict[str, list[Verdict]] = {}
     for group in scored:
-        by_name.setdefault(group.prompt.verifier, []).extend(group.verdicts)
-    return {f"verifier/{name}/{key}": value for name, verdicts in by_name.items() for key, value in _figures(verdicts).items()}
+        found.setdefault(group.prompt.verifier, []).extend(group.verdicts)
+    return found
 
 
 def _figures(verdicts: Sequence[Verdict]) -> dict[str, float]:

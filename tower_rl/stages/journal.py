@@ -14,7 +14,7 @@ from tower_rl.reporting.html import write_report
 from tower_rl.reporting.metrics import MetricsLog, read
 from tower_rl.reporting.progress import Progress
 from tower_rl.reporting.rollouts import write_rollouts
-from tower_rl.reporting.verdicts import verdict_figures
+from tower_rl.reporting.verdicts import by_verifier, verdict_figures
 from tower_rl.runfolder import RunFolder, StageFolder
 from tower_rl.types import Floats, Group, ScoredGroup, StepResult
 
@@ -94,13 +94,10 @@ def figures(step: Step) -> dict[str, float]:
     verdicts = [v for g in step.scored for v in g.verdicts]
     rollouts = [r for g in step.scored for r in g.rollouts]
     seconds = step.seconds
-    scores = {
-        name: _mean(v.score for g in step.scored if g.prompt.verifier == name for v in g.verdicts) for name in _names(step.scored)
-    }
     result = step.result
     return {
         "reward/mean": _mean(v.score for v in verdicts),
-        **{f"reward/{name}": score for name, score in scores.items()},
+        **{f"reward/{name}": _mean(v.score for v in own) for name, own in by_verifier(step.scored).items()},
         **verdict_figures(step.scored),
         "invalid_rate": sum(v.score is None for v in verdicts) / len(verdicts),
         "loss": result.loss,
@@ -124,10 +121,6 @@ def aligned(scored: Sequence[ScoredGroup], trained: Sequence[Group], advantages:
         id(r): float(a) for g, values in zip(trained, advantages, strict=True) for r, a in zip(g.rollouts, values, strict=True)
     }
     return [[by_rollout.get(id(r)) for r in group.rollouts] for group in scored]
-
-
-def _names(scored: Sequence[ScoredGroup]) -> list[str]:
-    return sorted({group.prompt.verifier for group in scored})
 
 
 def _mean(values: Any) -> float:

@@ -47,8 +47,8 @@ def untranslated(segment: Segment) -> Finding | None:
     """
     if languages.base(segment.source_lang) == languages.base(segment.target_lang):
         return None
-    meant, said = _words(segment.source_prose), _words(segment.response_prose.casefold())
-    kept = {word.casefold() for word in _words(" ".join([*segment.facts.keep, prose(segment.reference or "")]))}
+    meant, said = whole_words(segment.source_prose), whole_words(segment.response_prose.casefold())
+    kept = {word.casefold() for word in whole_words(" ".join([*segment.facts.keep, prose(segment.reference or "")]))}
     left = {
         position
         for start, end in _runs([word.casefold() for word in meant], said)
@@ -61,7 +61,7 @@ def untranslated(segment: Segment) -> Finding | None:
     return Finding(1 - len(left) / len(meant), f"left as it was: {words}", "mixed_language")
 
 
-def _words(text: str) -> list[str]:
+def whole_words(text: str) -> list[str]:
     """Words; a path or a compound with hyphens is one."""
     return re.findall(r"\w+(?:[^\w\s]\w+)*", text)
 

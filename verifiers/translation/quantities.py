@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from verifiers.translation import languages
 from verifiers.translation.numbers import TOKEN, canonical, western_digits
@@ -88,13 +89,20 @@ def _amounts(prose: str) -> Iterator[_Amount]:
     text = western_digits(prose)
     for match in TOKEN.finditer(text):
         for unit, signs in _SIGNS.items():
-            after = re.compile(rf"\s?-?(?:{signs})(?!\w)").match(text, match.end())
-            before = unit in _BEFORE and re.search(
-                rf"(?<![A-Za-z$])(?:{signs})\s?$", text[max(0, match.start() - 5) : match.start()]
-            )
-            if after or before:
+            before = unit in _BEFORE and _before(signs).search(text[max(0, match.start() - 5) : match.start()])
+            if before or _after(signs).match(text, match.end()):
                 yield _Amount(match.group(), unit)
                 break
+
+
+@cache
+def _after(signs: str) -> re.Pattern[str]:
+    return re.compile(rf"\s?-?(?:{signs})(?!\w)")
+
+
+@cache
+def _before(signs: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![A-Za-z$])(?:{signs})\s?$")
 
 
 def _by_value(text: str) -> defaultdict[tuple[str, ...], list[re.Match[str]]]:

@@ -1,6 +1,5 @@
 """The rules of `translation_rules`: each is a pure check of a segment and the sentence that tells a model to follow it."""
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -85,7 +84,7 @@ def _is_translation(segment: Segment) -> bool:
 
 def _same_text(one: str, other: str) -> bool:
     """The same words but for case and what stands between them; "Firebird-database" is not "Firebird Database", but Danish."""
-    first, second = (re.findall(r"\w+(?:[^\w\s]\w+)*", visible(text).casefold()) for text in (one, other))
+    first, second = (hygiene.whole_words(visible(text).casefold()) for text in (one, other))
     return first == second
 
 

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from verifiers.sandbox import Sandbox, SandboxUnavailable
+from verifiers.sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")
 def sandbox() -> Sandbox:
-    try:
-        return Sandbox()
-    except SandboxUnavailable as error:
-        pytest.skip(str(error))
+    return Sandbox()
 
 
 @pytest.fixture
