@@ -43,11 +43,12 @@ def sections() -> Iterator[tuple[str, type[Section]]]:
 
 
 def _sections(path: str, annotation: Any) -> Iterator[tuple[str, type[Section]]]:
-    annotation = bare(annotation)
     if tags := tagged(annotation):
         for tag, section in tags.items():
             yield from ((title.replace(path, f"{path} ({tag})", 1), found) for title, found in _sections(path, section))
-    elif is_section(annotation):
+        return
+    annotation = members(annotation)[0]
+    if is_section(annotation):
         yield path or "The file", annotation
         for name, field in annotation.model_fields.items():
             yield from _sections(f"{path}.{name}".strip("."), field.annotation)
@@ -79,7 +80,7 @@ def _type(annotation: Any) -> str:
         return f"mapping: name to {_type(arguments[1])}"
     if origin in (list, tuple):
         return f"list of {_type(arguments[0])}"
-    return " or ".join(_WORDS[bare(argument)] for argument in arguments) if arguments else _WORDS[annotation]
+    return " or ".join(_type(argument) for argument in arguments) if arguments else _WORDS[annotation]
 
 
 def _default(field: FieldInfo) -> str:

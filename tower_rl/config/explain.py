@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from tower_rl.config.schema import NAME_PATTERN
+from tower_rl.config.section import NAME_PATTERN
 from tower_rl.config.shape import kinds, locate
 from tower_rl.config.tree import KeyPath, Node, Problem, place_of
 from tower_rl.config.words import listed, nearest, show

@@ -5,21 +5,10 @@ docs/config.md is generated from the docstrings of the fields.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Text = Annotated[str, Field(min_length=1)]
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys and silent conversions are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+from tower_rl.config.corpora import AnyCorpus, Cleaning, ParallelTasks
+from tower_rl.config.section import Name, Positive, Seconds, Section, Share, Text, Weight
 
 
 class Run(Section):
@@ -121,16 +110,24 @@ Source = Annotated[JsonlSource | CatalogueSource | ReasoningGymSource | Constrai
 
 
 class Data(Section):
-    """Where prompts come from."""
+    """Where prompts and texts come from."""
 
-    sources: dict[str, Source] = Field(min_length=1)
-    """Named sources of prompts."""
-    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    sources: dict[str, Source] = {}
+    """Named sources of prompts, for rlvr."""
+    weights: dict[str, Weight] = {}
     """Share of each source in the mixture (any scale); a source that is not named has weight 1."""
     max_prompt_tokens: Positive = 512
     """Longer prompts are rejected, and counted."""
     system_prompt: str | None = None
     """System message put before every prompt that has none."""
+    corpora: dict[Name, AnyCorpus] = {}
+    """Named corpora, for cpt and sft."""
+    cleaning: Cleaning = Cleaning()
+    """What is done to the texts of corpora."""
+    parallel: ParallelTasks = ParallelTasks()
+    """How pairs of corpora become instructions."""
+    cache: str = "~/.cache/tower-rl/data"
+    """Where prepared corpora are kept, by the digest of all that they depend on; on a cluster a folder that all nodes see."""
 
 
 class Rollout(Section):
@@ -160,6 +157,15 @@ class Rollout(Section):
     """Deadline of an engine's start."""
 
 
+class Lora(Section):
+    """Low-rank adapters on all linear layers but the head, merged into the weights at export."""
+
+    rank: Positive = 16
+    """Rank of the adapters."""
+    alpha: Weight = 32.0
+    """Adapters are scaled by alpha / rank."""
+
+
 class Policy(Section):
     """DeepSpeed trainers of the policy."""
 
@@ -171,8 +177,11 @@ class Policy(Section):
     """Most packed tokens in one forward pass."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-6
     """Peak learning rate."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Learning rate after the warm-up."""
+    schedule: Literal["constant", "linear", "cosine", "wsd", "inverse_sqrt"] = "constant"
+    """Learning rate after the warm-up. wsd: constant, then linear to zero over the last `decay_steps`; inverse_sqrt: the peak
+    times the square root of warmup_steps / step."""
+    decay_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps of wsd's decay at the end of the stage."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps of linear warm-up."""
     betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)  # a YAML list is no tuple to strict
@@ -185,6 +194,8 @@ class Policy(Section):
     """Response tokens whose logits stand in memory at once."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass."""
+    lora: Lora | None = None
+    """Train low-rank adapters instead of all weights."""
     step_timeout_s: Seconds = 900.0
     """Deadline of one update, checkpoint or load."""
     start_timeout_s: Seconds = 300.0
@@ -224,7 +235,7 @@ class CompositeVerifier(Section):
 
     gates: list[str] = []
     """Entries of `verifiers` whose scores multiply the rest."""
-    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    weights: dict[str, Weight] = {}
     """Weighted mean: entries of `verifiers` and their weights, which are normalised to sum to 1."""
     all_of: list[str] = []
     """1 when each of these entries of `verifiers` passed, else 0."""
@@ -318,6 +329,52 @@ class RlvrStage(Section):
     """Bounds on the difference between engine and trainer; beyond them the run stops."""
 
 
+class SupervisedStage(Section):
+    """What cpt and sft have in common."""
+
+    name: Name
+    """Name of the stage, unique in the run."""
+    steps: Positive
+    """Optimizer steps."""
+    tokens_per_step: Positive = 8192
+    """Tokens of a step, padding not counted, over all ranks; rounded to whole packs."""
+    sequence_length: Positive = 1024
+    """Tokens of a pack; longer documents are cut (cpt) or left out (sft)."""
+    weights: dict[Name, Weight] = {}
+    """Share of each corpus in the trained tokens (any scale); one that is not named has its number of tokens as its weight."""
+    language_temperature: Share = 1.0
+    """Inside a corpus, a language counts by its number of tokens to this power: 1 as they are, 0 all alike."""
+    held_out: Share = 0.01
+    """Share of each corpus's documents that is kept for validation, by their text."""
+    evaluate_every: Positive = 100
+    """Steps between validations; there is always one before the first step and one after the last."""
+    feed: Literal["materialised", "streaming"] = "materialised"
+    """Prepared files, read by (seed, epoch, step, rank), exact on resume; or prepared while training, without that claim."""
+    save_every: Positive = 100
+    """Steps between checkpoints; the last step always makes one."""
+    keep_last: Positive = 2
+    """Checkpoints to keep."""
+    restarts: Annotated[int, Field(ge=0)] = 1
+    """How often a lost worker may bring the group back to the newest checkpoint."""
+
+
+class CptStage(SupervisedStage):
+    """Continued pretraining: every token of every document is learned."""
+
+    kind: Literal["cpt"]
+    """Kind of the stage."""
+
+
+class SftStage(SupervisedStage):
+    """Supervised fine-tuning: the assistant's turns are learned, with the token that ends them."""
+
+    kind: Literal["sft"]
+    """Kind of the stage."""
+
+
+Stage = Annotated[RlvrStage | CptStage | SftStage, Field(discriminator="kind")]
+
+
 class Config(Section):
     """A run: its identity, its parts, its stages."""
 
@@ -328,18 +385,18 @@ class Config(Section):
     model: Model
     """The model that is trained."""
     data: Data
-    """Where prompts come from."""
+    """Where prompts and texts come from."""
     rollout: Rollout = Rollout()
     """vLLM engines that sample."""
     policy: Policy = Policy()
     """DeepSpeed trainers of the policy."""
     reference: Reference = Reference()
     """Frozen copy of the starting policy."""
-    verifiers: dict[str, VerifierEntry] = Field(min_length=1)
+    verifiers: dict[str, VerifierEntry] = {}
     """Named verifiers; sources refer to them."""
     verification: Verification = Verification()
     """Processes that run verifiers."""
     evaluation: Evaluation = Evaluation()
     """The fixed panel of held-out prompts."""
-    stages: list[RlvrStage] = Field(min_length=1)
+    stages: list[Stage] = Field(min_length=1)
     """What happens, in order."""
