@@ -78,7 +78,9 @@ class PreforkedSandbox:
                 if (server := idle.pop()).alive():
                     return server
                 server.close()
-        return self._starter.submit(_Server, self._jail, limits).result(_START_S)
+        server = self._starter.submit(_Server, self._jail, limits).result()
+        server.wait_until_ready()
+        return server
 
     def close(self) -> None:
         """End all idle jails; those at work end with their program."""
@@ -94,21 +96,21 @@ class _Server:
     def __init__(self, jail: Jail, limits: Limits) -> None:
         self.limits, self.clean = limits, False
         self._stack = ExitStack()
-        with ExitStack() as unless_ready:
-            unless_ready.callback(self._stack.close)
-            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._stack.callback(self._control.close)
-            errors = self._stack.enter_context(memory_file(b""))
-            with theirs:
-                files = {_SERVER.name: _SERVER.read_bytes()}
-                command = [PYTHON, "-s", "-E", "-B", _SERVER.name]
-                streams = (theirs.fileno(), subprocess.DEVNULL, errors)
-                self._running = self._stack.enter_context(jail.launch(files, command, streams, limits, server=True))
-            self._control.settimeout(_START_S)
-            if self._answer() != b"ready":
-                message = os.pread(errors, 500, 0).decode(errors="replace").strip()
-                raise SandboxUnavailable(f"the preforked jail did not start: {message}")
-            unless_ready.pop_all()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._stack.callback(self._control.close)
+        self._control.settimeout(_START_S)
+        self._errors = self._stack.enter_context(memory_file(b""))
+        files, command = {_SERVER.name: _SERVER.read_bytes()}, [PYTHON, "-s", "-E", "-B", _SERVER.name]
+        with theirs:
+            streams = (theirs.fileno(), subprocess.DEVNULL, self._errors)
+            self._running = self._stack.enter_context(jail.launch(files, command, streams, limits, server=True))
+
+    def wait_until_ready(self) -> None:
+        """Raises SandboxUnavailable with what the jail says."""
+        if self._answer() != b"ready":
+            message = os.pread(self._errors, 500, 0).decode(errors="replace").strip()
+            self.close()
+            raise SandboxUnavailable(f"the preforked jail did not start: {message}")
 
     def alive(self) -> bool:
         """Whether it still runs."""
