@@ -141,7 +141,8 @@ async def _train(
 async def _panel(parts: "Parts", stream: "PromptStream", config: "Config", path: Path, progress: "Progress") -> None:
     """Sample and score the held-out prompts."""
     from tower_rl.reporting.panel import write_panel
-    from tower_rl.stages.rlvr import Clock, check_verdicts, sample
+    from tower_rl.stages.clock import Clock
+    from tower_rl.stages.rlvr import check_verdicts, sample
 
     prompts = stream.held_out()
     if prompts:

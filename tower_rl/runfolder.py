@@ -1,7 +1,8 @@
 """The folder of a run: what it is, what it made, and who may write to it.
 
 config.yaml  manifest.json  report.html  logs/  [verdicts.sqlite]
-stages/K-NAME/  metrics.jsonl  panel-before.json  panel-after.json  rollouts/step-N.parquet  checkpoints/step-N/
+stages/K-NAME/  metrics.jsonl  [panel-before.json  panel-after.json  rollouts/step-N.parquet]  [validation.jsonl  data/]
+                checkpoints/step-N/
 """
 
 import fcntl
@@ -72,6 +73,11 @@ class StageFolder:
     def metrics(self) -> Path:
         """One JSON object a step."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def validation(self) -> Path:
+        """One JSON object a validation of a supervised stage; its `step` is the number of steps done."""
+        return self.path / "validation.jsonl"
 
     @property
     def panel_before(self) -> Path:

@@ -145,3 +145,29 @@ class StepResult:
     """Tokens that went through forward and backward, shared prompts counted once."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """`kl`, `entropy`, `clip_share`, `mismatch/*`, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class LmResult:
+    """What one optimizer step of supervised training reports, reduced over ranks."""
+
+    loss: float
+    """Mean negative log-probability of the learned tokens, in nats."""
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    """Tokens of all packs."""
+    trained_tokens: int
+    """Those that were learned."""
+    flops_per_token: float
+    """Floating-point operations that the model takes for a token, forward and backward."""
+    peak_flops: float
+    """Floating-point operations a second that all ranks together reached in matrix products of the model's dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLoss:
+    """Validation loss of one stream: a sum over tokens, in nats, and how many they are."""
+
+    total: float
+    tokens: int
