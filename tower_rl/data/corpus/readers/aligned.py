@@ -23,7 +23,7 @@ def files(name: str, corpus: AlignedCorpus) -> list[Part[AlignedCorpus]]:
     paths, label = tuple(path for path, _ in found), found[0][1]
     if not all(lines.can_be_cut(path) for path in paths):
         return [Part(name, corpus, paths, label, (0,) * len(paths))]
-    starts, counts = zip(*(lines.cuts(path) for path in paths), strict=True)
+    starts, counts = zip(*(lines.cuts(path, lines.PART_LINES) for path in paths), strict=True)
     if len(set(counts)) > 1:
         raise DataError(f"{owner}: {_unequal(paths, counts)}")
     return [

@@ -33,7 +33,7 @@ def can_be_cut(path: str) -> bool:
     return not places.is_remote(path) and not places.is_gzip(path)
 
 
-def cuts(path: str, every: int = PART_LINES) -> tuple[list[int], int]:
+def cuts(path: str, every: int) -> tuple[list[int], int]:
     """The bytes at which lines 1, every + 1, 2 * every + 1, ... begin, and the number of lines. Reads the file once."""
     starts, lines, position, last = [0], 0, 0, b"\n"
     with places.opened(path) as file:
@@ -97,7 +97,7 @@ def _decode(line: bytes, number: int) -> str | BadRow:
 
 
 def _cut(name: str, corpus: C, path: str, label: str) -> list[Part[C]]:
-    starts, _ = cuts(path)
+    starts, _ = cuts(path, PART_LINES)
     return [
         Part(name, corpus, (path,), label, (start,), 1 + PART_LINES * place, PART_LINES) for place, start in enumerate(starts)
     ]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 import fsspec
 
-from tower_rl.data.corpus.readers.part import is_text
+from tower_rl.data.corpus.readers.part import C, Part, is_text
 from tower_rl.data.rows import DataError
 
 _CONTENT_KEYS = ("ETag", "etag", "md5Hash", "crc32c", "checksum", "sha256", "content_md5")
@@ -34,6 +34,11 @@ def find(owner: str, path: str) -> dict[str, str]:
         if not is_text(name):
             raise DataError(f"{owner}: the name of the file {name!a} is no UTF-8")
     return found
+
+
+def parts(name: str, corpus: C, path: str) -> list[Part[C]]:
+    """One part per file that the path means. Raises DataError."""
+    return [Part(name, corpus, (file,), label) for file, label in find(f"corpus {name!r}", path).items()]
 
 
 def is_remote(path: str) -> bool:

@@ -55,7 +55,8 @@ def _content(row: Row, language: str) -> dict[str, Any]:
     for fields in _SHAPES:
         missing = [field for field in fields if field not in row]
         if 0 < len(missing) < len(fields):
-            raise BadRow("read: missing field", f"missing field {missing[0]!r}, which goes with {fields[0]!r}")
+            present = next(field for field in fields if field in row)
+            raise BadRow("read: missing field", f"missing field {missing[0]!r}, which goes with {present!r}")
     raise BadRow("read: missing field", f"no known shape; one needs {'; or '.join(', '.join(fields) for fields in _SHAPES)}")
 
 

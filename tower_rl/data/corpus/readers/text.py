@@ -17,8 +17,7 @@ def files(name: str, corpus: TextCorpus) -> list[Part[TextCorpus]]:
     configured(name, corpus.language)
     if corpus.document == "line":
         return lines.parts(name, corpus, corpus.path)
-    found = places.find(f"corpus {name!r}", corpus.path)
-    return [Part(name, corpus, (path,), label) for path, label in found.items()]
+    return places.parts(name, corpus, corpus.path)
 
 
 def read(part: Part[TextCorpus]) -> Iterator[Record | Reject]:

@@ -17,8 +17,7 @@ _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 def files(name: str, corpus: TmxCorpus) -> list[Part[TmxCorpus]]:
     """One part per file. Raises DataError."""
     wanted(name, corpus)
-    found = places.find(f"corpus {name!r}", corpus.path)
-    return [Part(name, corpus, (path,), label) for path, label in found.items()]
+    return places.parts(name, corpus, corpus.path)
 
 
 def read(part: Part[TmxCorpus]) -> Iterator[Record | Reject]:

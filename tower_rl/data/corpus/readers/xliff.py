@@ -20,8 +20,7 @@ _TAGS = ("xliff", "file", "header", "skeleton", "group", "trans-unit", "unit")
 
 def files(name: str, corpus: XliffCorpus) -> list[Part[XliffCorpus]]:
     """One part per file. Raises DataError."""
-    found = places.find(f"corpus {name!r}", corpus.path)
-    return [Part(name, corpus, (path,), label) for path, label in found.items()]
+    return places.parts(name, corpus, corpus.path)
 
 
 def read(part: Part[XliffCorpus]) -> Iterator[Record | Reject]:
