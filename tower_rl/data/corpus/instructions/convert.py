@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +11,9 @@ import pyarrow.compute as pc
 from tower_rl.config.corpora import ParallelTasks
 from tower_rl.data.corpus.instructions.choice import chooser
 from tower_rl.data.corpus.instructions.glossary import NO_TERMS, Glossary, Terms, occurring
-from tower_rl.data.corpus.instructions.pair import Example, Pair, language_name
+from tower_rl.data.corpus.instructions.pair import Pair, language_name
 from tower_rl.data.corpus.instructions.tables import active_pairs, reassembled, replaced
-from tower_rl.data.corpus.instructions.tasks import TASKS, translate
+from tower_rl.data.corpus.instructions.tasks import TASKS, WITH_TERMS, translate
 from tower_rl.data.corpus.records import RECORDS
 from tower_rl.data.rows import DataError
 
@@ -75,8 +76,10 @@ def _chat(row: dict[str, Any], tasks: ParallelTasks, seed: int, glossary: Glossa
         return row | {"dropped": f"instructions: {problem}", "detail": row["language"]}
     choice = chooser(seed, "instruction", row["id"])
     forward = _is_forward(tasks.directions, choice)
-    pair = _pair(row, forward, glossary.get((row["corpus"], row["language"]), NO_TERMS), choice)
-    example = _example(pair, tasks.tasks, choice)
+    task = choice.choices(list(tasks.tasks), list(tasks.tasks.values()))[0]
+    terms = glossary.get((row["corpus"], row["language"]), NO_TERMS) if task in WITH_TERMS else NO_TERMS
+    pair = _pair(row, forward, terms, choice)
+    example = TASKS[task](pair, choice) or translate(pair, choice)
     return row | {
         "id": f"{row['id']}#{example.task}",
         "kind": "chat",
@@ -87,6 +90,7 @@ def _chat(row: dict[str, Any], tasks: ParallelTasks, seed: int, glossary: Glossa
     }
 
 
+@cache
 def _problem(language: str) -> str:
     """Why a pair of languages cannot be named in an instruction, or ""."""
     source, _, target = language.partition("-")
@@ -118,12 +122,5 @@ def _absent(term: str, text: str) -> str:
     return "" if term.casefold() in text.casefold() else term
 
 
-def _example(pair: Pair, shares: dict[str, float], choice: random.Random) -> Example:
-    """The task that the id draws, or `translate` where the pair cannot carry it."""
-    names = list(shares)
-    task = TASKS[choice.choices(names, [shares[name] for name in names])[0]]
-    return task(pair, choice) or translate(pair, choice)
-
-
 def _joined(turns: list[str]) -> str:
-    return "".join(f"{turn}{'' if turn[-1:].isspace() else chr(10)}" for turn in turns[:-1]) + turns[-1]
+    return "".join(turn if turn[-1:].isspace() else f"{turn}\n" for turn in turns[:-1]) + turns[-1]

@@ -11,6 +11,7 @@ Labels follow MQM (themqm.org): categories and severities as in Freitag et al. 2
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -46,8 +47,8 @@ class Flaw:
 
 Maker = Callable[[Pair, random.Random], Flaw | None]
 
-_SEGMENT = re.compile(r"\S.*?(?:[.!?…।][\"'”’»)]*(?=\s+(?![a-zà-ÿа-яё]))|[。！？]|(?=\s*\n)|(?=\s*\Z))", re.DOTALL)
-"""A line, or a sentence of several; a small letter behind a full stop says that it only ended an abbreviation."""
+_BOUNDARY = re.compile(r"[.!?…।][\"'”’»)]*+\s++(?![a-zà-ÿа-яё])|[。！？][”』」）]*+\s*+|\s*+\n\s*+")
+"""The end of a sentence or line. A small letter behind a full stop says that it only ended an abbreviation."""
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PHRASE = re.compile(r"[^\W\d_]{2,}(?: [^\W\d_]{2,}){0,2}")
 _NUMBER = re.compile(r"(?<![\w.,])\d+(?![\w.,]\w|\w)")
@@ -124,23 +125,25 @@ def lost_segment(pair: Pair, choice: random.Random) -> Flaw | None:
     if len(aligned) < 2:
         return None
     place = choice.randrange(len(aligned))
-    (source, segment), last = aligned[place], place == len(aligned) - 1
-    if not _WORD.search(masked(source.group())):
+    source, (start, end) = aligned[place]
+    if not _WORD.search(masked(source)):
         return None
-    start = aligned[place - 1][1].end() if last else segment.start()
-    end = segment.end() if last else aligned[place + 1][1].start()
-    return Flaw(start, end, "", "accuracy/omission", "major", source.group())
+    if place == len(aligned) - 1:
+        start = aligned[place - 1][1][1]
+    else:
+        end = aligned[place + 1][1][0]
+    return Flaw(start, end, "", "accuracy/omission", "major", source)
 
 
 def repeated_segment(pair: Pair, choice: random.Random) -> Flaw | None:
     """A sentence or line of several stands there twice."""
-    segments = list(_SEGMENT.finditer(pair.translation))
+    segments = _segments(pair.translation)
     if len(segments) < 2:
         return None
-    segment = choice.choice(segments)
+    start, end = choice.choice(segments)
     gap = "" if languages.base(pair.target_lang) in _SPACELESS else " "
-    repeated = f"{segment.group()}{gap}{segment.group()}"
-    return Flaw(segment.start(), segment.end(), repeated, "accuracy/addition", "major", repeated)
+    repeated = f"{pair.translation[start:end]}{gap}{pair.translation[start:end]}"
+    return Flaw(start, end, repeated, "accuracy/addition", "major", repeated)
 
 
 def untranslated_segment(pair: Pair, choice: random.Random) -> Flaw | None:
@@ -148,10 +151,10 @@ def untranslated_segment(pair: Pair, choice: random.Random) -> Flaw | None:
     aligned = _aligned(pair)
     if not aligned or (len(aligned) == 1 and len(pair.source.split()) > _LONGEST_COPY):
         return None
-    source, segment = choice.choice(aligned)
-    if source.group() == segment.group() or not _WORD.search(masked(source.group())):
+    source, (start, end) = choice.choice(aligned)
+    if source == pair.translation[start:end] or not _WORD.search(masked(source)):
         return None
-    return Flaw(segment.start(), segment.end(), source.group(), "accuracy/untranslated", "major", source.group())
+    return Flaw(start, end, source, "accuracy/untranslated", "major", source)
 
 
 def untranslated_term(pair: Pair, choice: random.Random) -> Flaw | None:
@@ -159,7 +162,8 @@ def untranslated_term(pair: Pair, choice: random.Random) -> Flaw | None:
     if not pair.terms:
         return None
     term = choice.choice(pair.terms)
-    return Flaw(term.start, term.end, term.source, "accuracy/untranslated", "major", term.source)
+    copied = _cased(term.source, term.translation)
+    return Flaw(term.start, term.end, copied, "accuracy/untranslated", "major", copied)
 
 
 def wrong_term(pair: Pair, choice: random.Random) -> Flaw | None:
@@ -167,7 +171,8 @@ def wrong_term(pair: Pair, choice: random.Random) -> Flaw | None:
     if not pair.terms or not pair.other_term:
         return None
     term = choice.choice(pair.terms)
-    return Flaw(term.start, term.end, pair.other_term, "accuracy/mistranslation", "major", pair.other_term)
+    other = _cased(pair.other_term, term.translation)
+    return Flaw(term.start, term.end, other, "accuracy/mistranslation", "major", other)
 
 
 def cut_short(pair: Pair, choice: random.Random) -> Flaw | None:
@@ -237,10 +242,9 @@ def with_flaws(translation: str, flaws: list[Flaw]) -> str:
 
 def _shared_mark(pair: Pair, choice: random.Random) -> Mark | None:
     """A mark of the translation that the source has, too, and each of them only once."""
-    source = [mark.text for mark in marks(pair.source)]
     found = marks(pair.translation)
-    texts = [mark.text for mark in found]
-    once = [mark for mark in found if len(mark.text) > 1 and texts.count(mark.text) == source.count(mark.text) == 1]
+    source, translation = (Counter(mark.text for mark in each) for each in (marks(pair.source), found))
+    once = [mark for mark in found if len(mark.text) > 1 and source[mark.text] == translation[mark.text] == 1]
     return choice.choice(once) if once else None
 
 
@@ -249,10 +253,27 @@ def _severity(mark: Mark) -> Severity:
     return "major" if mark.text.startswith("<") else "critical"
 
 
-def _aligned(pair: Pair) -> list[tuple[re.Match[str], re.Match[str]]]:
-    """Sentences or lines of source and translation side by side; none where their numbers differ."""
-    source, translation = list(_SEGMENT.finditer(pair.source)), list(_SEGMENT.finditer(pair.translation))
-    return list(zip(source, translation, strict=True)) if len(source) == len(translation) else []
+def _segments(text: str) -> list[tuple[int, int]]:
+    """Where sentences and lines start and end, without the space around them."""
+    ends = [match.end() for match in _BOUNDARY.finditer(text)]
+    parts = [(start, text[start:end]) for start, end in pairwise([0, *ends, len(text)])]
+    starts = [(start + len(part) - len(part.lstrip()), part.strip()) for start, part in parts]
+    return [(start, start + len(part)) for start, part in starts if part]
+
+
+def _aligned(pair: Pair) -> list[tuple[str, tuple[int, int]]]:
+    """Sentences or lines of the source, and where theirs are in the translation; none where their numbers differ."""
+    source, translation = _segments(pair.source), _segments(pair.translation)
+    if len(source) != len(translation):
+        return []
+    return [(pair.source[start:end], place) for (start, end), place in zip(source, translation, strict=True)]
+
+
+def _cased(term: str, like: str) -> str:
+    """The term with the first letter as large or small as another's, unless it is an abbreviation."""
+    if term[1:] != term[1:].lower():
+        return term
+    return (term[0].upper() if like[0].isupper() else term[0].lower()) + term[1:]
 
 
 def _is_long(pair: Pair) -> bool:

@@ -1,6 +1,7 @@
 """One translation on its way to an instruction."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from tower_rl.data.languages import LANGUAGE_NAMES
 from verifiers.translation import languages
@@ -46,8 +47,8 @@ class Pair:
     def names(self) -> dict[str, str]:
         """`from_lang` and `to_lang` in English, as templates call them."""
         return {
-            "from_lang": LANGUAGE_NAMES[languages.canonical(self.source_lang)],
-            "to_lang": LANGUAGE_NAMES[languages.canonical(self.target_lang)],
+            "from_lang": language_name(self.source_lang) or self.source_lang,
+            "to_lang": language_name(self.target_lang) or self.target_lang,
         }
 
 
@@ -60,6 +61,7 @@ class Example:
     assistant: str
 
 
+@cache
 def language_name(code: str) -> str | None:
     """English name of one of the recipe's languages or variants; None for another, and for `zh`, which says no variant."""
     return LANGUAGE_NAMES.get(languages.canonical(code))

@@ -102,6 +102,8 @@ TASKS: dict[str, Task] = {
     "formality": formality,
 }
 """By the name in the configuration."""
+WITH_TERMS = frozenset(TASKS) - {"translate", "formality"}
+"""Those that look at the pair's terms."""
 
 
 def _visible_change(flawed: str, translation: str) -> bool:

@@ -118,8 +118,7 @@ ERROR_SPANS = (
     "You review translations. Mark what is wrong in the {to_lang} text.\n\n{from_lang} source:\n{source}\n\n"
     "{to_lang} translation:\n{shown}\n\n",
     "Annotate the translation errors (MQM).\n{from_lang}: {source}\n{to_lang}: {shown}\n\n",
-    "Is this {to_lang} translation of a {from_lang} text correct? List every error.\n\nOriginal: {source}\nTranslation:"
-    " {shown}\n\n",
+    "Is this {to_lang} translation from {from_lang} correct? List every error.\n\nOriginal: {source}\nTranslation: {shown}\n\n",
 )
 ANSWER_SPANS = (
     'Write one line for each error: "span": category, severity. Categories: {categories}. Severities: minor, major, critical.'
