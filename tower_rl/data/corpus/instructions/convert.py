@@ -47,7 +47,7 @@ def check_tasks(tasks: ParallelTasks) -> None:
 def as_text(table: pa.Table) -> pa.Table:
     """Chats in use as plain texts (RECORDS to RECORDS), for continued pretraining: every turn is learned.
 
-    Turns follow each other on a new line, or where a turn ends in a space (`German: `) on the same.
+    An empty line stands between turns, or nothing where the first ends in a space or on a new line (`German: `).
     """
     mask = pc.and_(pc.equal(table["kind"], "chat"), pc.equal(table["dropped"], ""))
     chats = table.filter(mask)
@@ -106,9 +106,9 @@ def _is_forward(directions: str, choice: random.Random) -> bool:
 
 
 def _pair(row: dict[str, Any], forward: bool, terms: Terms, choice: random.Random) -> Pair:
-    """The pair in the direction that is learned, with its terms."""
+    """The pair in the direction that is learned, with its terms; the space around a text is no part of a task."""
     first, _, second = row["language"].partition("-")
-    original, translation = row["original"], row["translation"]
+    original, translation = row["original"].strip(), row["translation"].strip()
     found = occurring(terms, original, translation, row["language"])
     other = choice.choice(terms.entries) if found else ("", "")
     if forward:
@@ -123,4 +123,4 @@ def _absent(term: str, text: str) -> str:
 
 
 def _joined(turns: list[str]) -> str:
-    return "".join(turn if turn[-1:].isspace() else f"{turn}\n" for turn in turns[:-1]) + turns[-1]
+    return "".join(turn if turn[-1:].isspace() else f"{turn}\n\n" for turn in turns[:-1]) + turns[-1]

@@ -67,8 +67,12 @@ def lost_mark(pair: Pair, choice: random.Random) -> Flaw | None:
     if mark is None:
         return None
     before, after = pair.translation[: mark.start], pair.translation[mark.end :]
-    end = mark.end + (after.startswith(" ") and (not before or before.endswith(" ")))
-    return Flaw(mark.start, end, "", "markup", _severity(mark), mark.text)
+    start, end = mark.start, mark.end
+    if after.startswith(" ") and before[-1:] in ("", " "):
+        end += 1
+    elif before.endswith(" ") and after[:1] in ("", *".,;:!?"):
+        start -= 1
+    return Flaw(start, end, "", "markup", _severity(mark), mark.text)
 
 
 def torn_mark(pair: Pair, choice: random.Random) -> Flaw | None:

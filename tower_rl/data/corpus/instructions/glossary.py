@@ -68,10 +68,11 @@ def build_glossary(table: pa.Table) -> Glossary:
 def occurring(terms: Terms, original: str, translation: str, pair: str) -> tuple[Term, ...]:
     """At most MOST_TERMS terms that stand as whole words in both texts, the longest first, none inside another.
 
-    Nothing where the original is not clearly longer than the term. Positions are those in `translation`.
+    Nothing where the original is not clearly longer than the term, or the translation not longer.
     """
     if not terms.translations:
         return ()
+    whole = len(translation.strip(_ENDS))
     text, other = masked(original), masked(translation)
     words = list(_WORD.finditer(text))
     found: list[Term] = []
@@ -84,7 +85,11 @@ def occurring(terms: Terms, original: str, translation: str, pair: str) -> tuple
             written = text[words[first].start() : words[first + size - 1].end()]
             wanted = terms.translations.get(written.casefold())
             match = wanted and _find(wanted, other, pair.partition("-")[2])
-            if match and all(match.end() <= term.start or term.end <= match.start() for term in found):
+            if (
+                match
+                and len(match.group()) < whole
+                and all(match.end() <= term.start or term.end <= match.start() for term in found)
+            ):
                 found.append(Term(written, words[first].start(), match.group(), match.start()))
                 taken.update(places)
     return tuple(found)

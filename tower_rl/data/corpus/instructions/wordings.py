@@ -1,20 +1,21 @@
 """How a user asks for a translation, in English. The fields are filled by str.format; texts of rows are only ever arguments.
 
 CARD is the form of Tower's public model card (huggingface.co/Unbabel/Tower-Plus-2B); the answer follows on its last line.
+Where a wording ends in a space or on a new line, the answer follows at once when both are one text (as_text).
 """
 
 CARD = "Translate the following {from_lang} source text to {to_lang}:\n{from_lang}: {source}\n{to_lang}: "
 
 ENGLISH = (
     CARD,
-    "Translate the source text from {from_lang} to {to_lang}.\nSource: {source}\nTarget:",
+    "Translate the source text from {from_lang} to {to_lang}.\nSource: {source}\nTarget: ",
     "Translate this from {from_lang} into {to_lang}:\n\n{source}",
     "Please translate the text below from {from_lang} into {to_lang}. Reply with the translation only.\n\n{source}",
     "{source}\n\nTranslate the above from {from_lang} to {to_lang}.",
     "{from_lang} text:\n{source}\n\nWrite it in {to_lang}.",
     "How would you say this in {to_lang}?\n\n{source}",
     "I need the following {from_lang} text in {to_lang}, without comments or explanations:\n\n{source}",
-    "Source language: {from_lang}\nTarget language: {to_lang}\nText: {source}\nTranslation:",
+    "Source language: {from_lang}\nTarget language: {to_lang}\nText: {source}\nTranslation: ",
     "[{from_lang}]\n{source}\n\n[{to_lang}]\n",
     "Could you put this into {to_lang} for me? It is {from_lang}.\n\n{source}",
     "You are a professional translator from {from_lang} into {to_lang}. Translate the text between the lines of"
@@ -23,7 +24,7 @@ ENGLISH = (
     "Render the {from_lang} text below in natural {to_lang}. Keep its tone, its names and its numbers.\n\n{source}",
     "translate to {to_lang}:\n{source}",
     "{source}\n\n^ What does this say in {to_lang}?",
-    "Task: translation, {from_lang} > {to_lang}\nInput: {source}\nOutput:",
+    "Task: translation, {from_lang} > {to_lang}\nInput: {source}\nOutput: ",
     "Below is a text in {from_lang}. Write what a native speaker of {to_lang} would write in its place.\n\n{source}",
     "Localise this text for readers of {to_lang}. Leave placeholders, tags and code as they are.\n\n{source}",
     "Our customers read {to_lang}. Translate this {from_lang} text for them; answer with nothing but the"
@@ -34,7 +35,7 @@ ENGLISH = (
     " the tags around it.",
     "I wrote this in {from_lang} and have to send it in {to_lang}. Translate it, please.\n\n{source}",
     "What is the {to_lang} translation of this text?\n\n{source}",
-    "{from_lang}: {source}\n{to_lang}:",
+    "{from_lang}: {source}\n{to_lang}: ",
 )
 
 NATIVE = {
@@ -105,7 +106,7 @@ POST_EDIT = (
     "{from_lang} source:\n{source}\n\nDraft in {to_lang}:\n{flawed}\n\nThe draft is not right yet. Write the {to_lang}"
     " translation as it should be.",
     "A machine translated the text below from {from_lang} into {to_lang}. Post-edit its output: repair what is wrong"
-    " and leave what is right.\n\n{from_lang}: {source}\n{to_lang} (machine): {flawed}\n{to_lang} (post-edited):",
+    " and leave what is right.\n\n{from_lang}: {source}\n{to_lang} (machine): {flawed}\n{to_lang} (post-edited): ",
     "Something went wrong in this {to_lang} translation. Can you fix it?\n\nOriginal ({from_lang}): {source}\n"
     "Translation: {flawed}",
     "Post-editing task, {from_lang} to {to_lang}.\nSOURCE\n{source}\nMT\n{flawed}\nPE\n",
@@ -134,7 +135,7 @@ CHOOSE_BETTER = (
     "Two translators put the same text from {from_lang} into {to_lang}. Whose version is more accurate?\n\nText:\n"
     "{source}\n\nVersion A:\n{first}\n\nVersion B:\n{second}\n\nReply with A or B only.",
     "Compare two translations into {to_lang}.\n[Source, {from_lang}]\n{source}\n[A]\n{first}\n[B]\n{second}\nThe better one"
-    " (A or B):",
+    " (A or B): ",
 )
 
 TERMINOLOGY = (
@@ -150,7 +151,7 @@ FORMALITY = (
     "Translate from {from_lang} into {to_lang}. {register}\n\n{source}",
     "{source}\n\nTranslate this {from_lang} text into {to_lang}. {register}",
     "Put the following {from_lang} text into {to_lang}. {register} Reply with the translation only.\n\n{source}",
-    "Source language: {from_lang}\nTarget language: {to_lang}\nInstruction: {register}\nText: {source}\nTranslation:",
+    "Source language: {from_lang}\nTarget language: {to_lang}\nInstruction: {register}\nText: {source}\nTranslation: ",
 )
 REGISTERS = {
     "formal": (
