@@ -74,13 +74,13 @@ def conversation(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> Toke
 
 def conversations(tokenizer: PreTrainedTokenizerBase, batch: Sequence[Messages]) -> list[Tokens | Unfit]:
     """`conversation` of each, tokenized in one call; in place of one that is refused stands why."""
-    control = _Control(tokenizer)
+    control = ControlTokens(tokenizer)
     return _each(batch, partial(_draft, tokenizer, control), partial(_encode, tokenizer, False), partial(_mask, control))
 
 
 def transcripts(tokenizer: PreTrainedTokenizerBase, batch: Sequence[Messages]) -> list[Tokens | Unfit]:
     """The same token ids, but all are learned except the first."""
-    control = _Control(tokenizer)
+    control = ControlTokens(tokenizer)
 
     def draft(messages: Messages) -> _Draft:
         return _Draft(_accepted(tokenizer, control, messages)[1])
@@ -98,7 +98,7 @@ def document(tokenizer: PreTrainedTokenizerBase, text: str) -> Tokens:
 
 def documents(tokenizer: PreTrainedTokenizerBase, batch: Sequence[str]) -> list[Tokens | Unfit]:
     """`document` of each, tokenized in one call; in place of one that is refused stands why."""
-    control, end = _Control(tokenizer), tokenizer.eos_token_id
+    control, end = ControlTokens(tokenizer), tokenizer.eos_token_id
     if end is None:
         raise DataError("the tokenizer names no end token, with which documents could end")
 
@@ -122,12 +122,13 @@ class _Draft:
     """Where in the text each assistant's turn begins, and what it has to say."""
 
 
-class _Control:
+class ControlTokens:
     """The control tokens of a tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         tokens = {id_: token.content for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self.ids = frozenset(tokens) - {tokenizer.unk_token_id}  # which stands for any text outside the vocabulary
+        self.ids = frozenset(tokens) - {tokenizer.unk_token_id}
+        """Their ids, but for the one that stands for any text outside the vocabulary."""
         self._pattern = re.compile("|".join(map(re.escape, tokens.values())) or "(?!)")
 
     def check(self, text: str) -> None:
@@ -136,7 +137,7 @@ class _Control:
             raise Unfit("control token in the text", found.group())
 
 
-def _draft(tokenizer: PreTrainedTokenizerBase, control: _Control, messages: Messages) -> _Draft:
+def _draft(tokenizer: PreTrainedTokenizerBase, control: ControlTokens, messages: Messages) -> _Draft:
     if not messages or messages[0]["role"] == "assistant":
         raise Unfit("no question", "the conversation begins with the assistant" if messages else "it has no messages")
     messages, text = _accepted(tokenizer, control, messages)
@@ -150,7 +151,7 @@ def _draft(tokenizer: PreTrainedTokenizerBase, control: _Control, messages: Mess
     return _Draft(text, tuple(turns))
 
 
-def _accepted(tokenizer: PreTrainedTokenizerBase, control: _Control, messages: Messages) -> tuple[Messages, str]:
+def _accepted(tokenizer: PreTrainedTokenizerBase, control: ControlTokens, messages: Messages) -> tuple[Messages, str]:
     """The messages, the system's folded into the user's where the template refuses it, and their text."""
     for message in messages:
         control.check(message["content"])
@@ -187,7 +188,7 @@ def _text(tokenizer: PreTrainedTokenizerBase, messages: Messages, *, add_generat
         raise Unfit("refused by the template", str(error)) from error
 
 
-def _mask(control: _Control, draft: _Draft, encoding: Encoding) -> Tokens:
+def _mask(control: ControlTokens, draft: _Draft, encoding: Encoding) -> Tokens:
     ids, offsets = encoding.ids, encoding.offsets
     trained = [False] * len(ids)
     for begin, content in draft.turns:
