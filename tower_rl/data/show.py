@@ -101,18 +101,17 @@ def show(tokenizer: "PreTrainedTokenizerBase", sample: Sample, rows: int, consol
     console.print(Text(f"{sample.stage} / {sample.name}", "bold"), soft_wrap=True)
     shown, dropped = 0, Counter[str]()
     for row in (row for table in sample.tables for row in table.to_pylist()):
-        if shown == rows:
-            break
         if row["dropped"]:
             dropped[row["dropped"]] += 1
-        else:
-            shown += 1
-            console.print(_heading(row), soft_wrap=True)
-            console.print(_coloured(segments(tokenizer, row["token_ids"], row["trained"]), console), soft_wrap=True)
-            console.print()
+            continue
+        parts = segments(tokenizer, row["token_ids"], row["trained"])
+        console.print(_heading(row), _coloured(parts, console), "", sep="\n", soft_wrap=True)
+        shown += 1
+        if shown == rows:
+            break
     lost = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
-    console.print(f"{shown} rows shown" + (f"; dropped before the last of them: {lost}" if lost else ""), soft_wrap=True)
-    console.print()
+    lost = f"; dropped before the last of them: {lost}" if lost else ""
+    console.print(Text(f"{shown} rows shown{lost}\n"), soft_wrap=True)
 
 
 def segments(tokenizer: "PreTrainedTokenizerBase", token_ids: Sequence[int], trained: Sequence[bool]) -> list[Segment]:
@@ -130,8 +129,13 @@ def segments(tokenizer: "PreTrainedTokenizerBase", token_ids: Sequence[int], tra
     whole = _decode(tokenizer, token_ids)
     # Some decoders treat the beginning of a text in a way of their own, so that a run is never decoded alone.
     stops = accumulate(length for _, length in runs[:-1])
-    ends = [len(_decode(tokenizer, token_ids[:stop]).rstrip("\ufffd")) for stop in stops]
+    ends = [_reach(whole, _decode(tokenizer, token_ids[:stop])) for stop in stops]
     return [Segment(whole[begin:end], *sort) for (sort, _), begin, end in zip(runs, [0, *ends], [*ends, len(whole)], strict=True)]
+
+
+def _reach(whole: str, beginning: str) -> int:
+    """How many of the whole text's characters the text of its first tokens has in full."""
+    return len(beginning if whole.startswith(beginning) else beginning.rstrip("\ufffd"))
 
 
 def _decode(tokenizer: "PreTrainedTokenizerBase", token_ids: Sequence[int]) -> str:

@@ -60,7 +60,7 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_dropped_rows_are_counted_and_no_more_is_read_than_shown() -> None:
     def tables() -> Iterator[pa.Table]:
         yield table({"id": "1", "dropped": "clean: too short"}, {"id": "2"}, {"id": "3", "dropped": "clean: too short"})
-        yield table({"id": "4", "dropped": "tokenize: too long"}, {"id": "5"}, {"id": "6"})
+        yield table({"id": "4", "dropped": "tokenize: too long"}, {"id": "5"})
         raise AssertionError("more was read than is shown")
 
     file = io.StringIO()
@@ -78,12 +78,18 @@ def test_a_terminal_is_given_no_commands() -> None:
 @pytest.mark.parametrize("name", ["qwen3", "gemma2"])
 def test_segments_add_up_to_the_text(name: str) -> None:
     tokenizer = family(name)
-    ids = tokenizer("  这😀 x <y>", add_special_tokens=False)["input_ids"]
+    ids = tokenizer("  这\ufffd😀 x <y>", add_special_tokens=False)["input_ids"]
     for cut in range(len(ids) + 1):  # also inside a character
         parts = segments(tokenizer, ids, [place >= cut for place in range(len(ids))])
-        assert "".join(part.text for part in parts) == "  这😀 x <y>"
+        assert "".join(part.text for part in parts) == "  这\ufffd😀 x <y>"
         assert [part.trained for part in parts] == [False] * (cut > 0) + [True] * (cut < len(ids))
     assert segments(tokenizer, [], []) == []
+
+
+def test_a_learned_replacement_character_is_shown_as_learned() -> None:
+    tokens = conversation(TOKENIZER, [CHAT[0], {"role": "assistant", "content": "a\ufffd"}])
+    parts = segments(TOKENIZER, tokens.token_ids, tokens.trained)
+    assert [part.text for part in parts if part.trained] == ["<think>\n\n</think>\n\na\ufffd", "<|im_end|>"]
 
 
 def test_control_tokens_are_segments_of_their_own() -> None:
