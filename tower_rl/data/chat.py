@@ -196,9 +196,9 @@ def _mask(control: ControlTokens, draft: _Draft, encoding: Encoding) -> Tokens:
         if first < len(ids) and offsets[first][0] < begin and ids[first] in control.ids:
             first += 1  # a control token that swallows the white space behind it
         last = next((place for place in range(first, len(ids)) if ids[place] in control.ids), None)
-        if last is None:
+        if last is None or trained[first]:  # the second: the turn before has no end of its own
             raise Unfit("no end of turn", "the template ends the assistant's turn with no control token")
-        if _squeezed(content) not in _squeezed(draft.text[begin : offsets[last][0]]):
+        if not _squeezed(draft.text[begin : offsets[last][0]]).endswith(_squeezed(content)):
             raise Unfit("changed by the template", f"the assistant's turn is not as it was given: {content[:80]!r}")
         trained[first : last + 1] = [True] * (last + 1 - first)
     return Tokens(tuple(ids), (False, *trained[1:]))

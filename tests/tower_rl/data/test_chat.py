@@ -7,6 +7,7 @@ import pytest
 from chat_families import FAMILIES, QWEN2_SYSTEM, SMOLLM2_SYSTEM, byte_level, family
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tower_rl.data.chat import Tokens, Unfit, conversation, conversations, document, documents, transcripts
@@ -144,6 +145,17 @@ def test_a_token_of_header_and_answer_is_learned() -> None:
     assert shown(tokenizer, tokens) == "user theHi<|im_end|>assistant ⟦then<|im_end|>⟧"
 
 
+def test_a_header_token_that_swallows_white_space_is_context() -> None:
+    """Phi-3's <|assistant|> takes the line break behind it, and the white space with which an answer begins."""
+    template = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    template += "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    tokenizer = byte_level(template, "<|end|>", end="<|end|>")
+    greedy = [AddedToken(name, rstrip=True, special=True) for name in ("<|user|>", "<|assistant|>")]
+    tokenizer.add_tokens(greedy, special_tokens=True)
+    text = shown(tokenizer, conversation(tokenizer, say("Hi", "  Yes", "And?", "No")))
+    assert text == "<|user|>Hi<|end|>\n<|assistant|>⟦Yes<|end|>⟧\n<|user|>And?<|end|>\n<|assistant|>⟦No<|end|>⟧\n"
+
+
 TROUBLE = {
     "no end": (
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
@@ -180,6 +192,18 @@ def test_templates_that_give_no_sure_mask(template: str, problem: str) -> None:
     tokenizer = byte_level(TROUBLE[template], "<|im_end|>", end="<|im_end|>")
     with pytest.raises(Unfit, match=f"^{problem}"):
         conversation(tokenizer, [{"role": "system", "content": "BE BRIEF."}, *say("HI", "Yes")])
+
+
+def test_an_end_behind_the_last_answer_only_ends_no_other() -> None:
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    template += "{% if add_generation_prompt %}assistant: {% else %}<|im_end|>{% endif %}"
+    tokenizer = byte_level(template, "<|im_end|>", end="<|im_end|>")
+    text = shown(tokenizer, conversation(tokenizer, say("Hi", "Yes")))
+    assert text == "user: Hi\nassistant: ⟦Yes\n<|im_end|>⟧"
+    with pytest.raises(Unfit, match="changed by the template: the assistant's turn is not as it was given: 'Yes'"):
+        conversation(tokenizer, say("Hi", "Yes", "And?", "No"))
+    with pytest.raises(Unfit, match="no end of turn"):
+        conversation(tokenizer, say("Hi", "Yes", "And?", "Yes"))
 
 
 @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "content": "Yes"}]])
