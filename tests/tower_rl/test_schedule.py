@@ -52,9 +52,7 @@ def library_rates(schedule, total, **options):
 
 def test_behind_the_warmup_as_in_transformers():
     """Its warm-up starts at zero and reaches the peak a step later; behind that the definitions are the same."""
-    wsd = library_rates(
-        get_wsd_schedule, 50, num_warmup_steps=5, num_decay_steps=20, num_training_steps=50, decay_type="linear"
-    )
+    wsd = library_rates(get_wsd_schedule, 50, num_warmup_steps=5, num_decay_steps=20, num_training_steps=50, decay_type="linear")
     assert rates(50, schedule="wsd", warmup_steps=5, decay_steps=20)[5:] == pytest.approx(wsd[5:], rel=1e-12)
     inverse_sqrt = library_rates(get_inverse_sqrt_schedule, 50, num_warmup_steps=5)
     assert rates(50, schedule="inverse_sqrt", warmup_steps=5)[5:] == pytest.approx(inverse_sqrt[5:], rel=1e-12)

@@ -91,6 +91,9 @@ class _PartWriter:
         self._waiting.append(pack)
         self._sizes.extend((pack.tokens, int(pack.trained.sum())))
         self._documents += len(pack.lengths)
+        self._content.update(len(pack.lengths).to_bytes(8, "little"))
+        for values in (pack.lengths, pack.token_ids, pack.trained):
+            self._content.update(values.tobytes())
         if len(self._waiting) == self._rows:
             self._write_row_group()
 
@@ -117,7 +120,6 @@ class _PartWriter:
             values = [getattr(pack, column.name) for pack in self._waiting]
             offsets = np.cumsum([0, *map(len, values)]).astype(np.int32)
             flat = np.concatenate(values).astype(column.type.value_type.to_pandas_dtype())
-            self._content.update(offsets.tobytes() + flat.tobytes())
             columns.append(pa.ListArray.from_arrays(offsets, flat))
         if self._writer is None:
             self._writer = pq.ParquetWriter(
