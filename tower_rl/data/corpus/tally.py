@@ -60,8 +60,8 @@ def fewest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
 def report(counts: Counts) -> dict[str, Any]:
     """Nested counts for index.json: all, by corpus, and by language inside a corpus.
 
-    Everywhere read + made = kept + lost; `made` are the rows that later functions made of others, less than none where they joined
-    rows; `dropped` are the lost by reason.
+    Everywhere read + made = kept + lost. `made` are the rows that later functions made of others, less than none where they joined
+    rows; `dropped` are the lost by reason, `noted` the kept by kind of note.
     """
     corpora: dict[str, Any] = {}
     for corpus in sorted({key[0] for key in counts}):

@@ -119,17 +119,22 @@ def first_only(losers: Keys) -> Keys:
     return losers[_starts(losers, "place")]
 
 
-def drop_losers(table: pa.Table, places: Hashes, losers: Keys, reason: str, tell: Callable[[int], str]) -> pa.Table:
-    """Drop the rows whose places are among the LOSERS (sorted, each once); `tell` says which row a place is."""
+def drop_losers(table: pa.Table, places: Hashes, losers: Keys, reason: str) -> pa.Table:
+    """Drop the rows whose places are among the LOSERS (sorted, each once); `detail` names the place of the first, see `place_name`."""
     if not len(losers):
         return table
     at = np.minimum(np.searchsorted(losers["place"], places), len(losers) - 1)
     lost = losers["place"][at] == places
-    firsts = losers["first"][at]
+    firsts = losers["first"][at].tolist()
     losses: list[Loss | None] = [
-        (reason, f"of {tell(int(first))}") if is_lost else None for is_lost, first in zip(lost, firsts, strict=True)
+        (reason, place_name(first)) if is_lost else None for is_lost, first in zip(lost, firsts, strict=True)
     ]
     return drop(table, losses)
+
+
+def place_name(place: int) -> str:
+    """How a place is written: as long and in the same order as the number."""
+    return f"{place:016x}"
 
 
 def _similar(places: Hashes, found: Signatures, threshold: float) -> Keys:
