@@ -1,8 +1,8 @@
 """Corpora to shards of training rows, by Ray Data: streaming, so that neither the driver nor a worker ever holds a corpus.
 
-Three passes, whose stations tower_rl.data.corpus.chunks describes: rows are read and cleaned chunk by chunk; keys of all chunks are
-compared range by range, so that duplicates are found across corpora; chunks are finished. Rows live on disk between the passes,
-and only small summaries come back. Which worker does what, and when, changes nothing in the result.
+Three passes, whose stations tower_rl.data.corpus.chunks describes: rows are read and cleaned chunk by chunk; keys of all chunks
+are compared range by range, so that duplicates are found across corpora; chunks are finished. Rows live on disk between the
+passes, and only small summaries come back. Which worker does what, and when, changes nothing in the result.
 """
 
 import json
@@ -238,12 +238,12 @@ def _publish(work: Path, folder: Path) -> None:
 
 def _number(work: Path, rows: Mapping[str, int]) -> list[dict[str, Any]]:
     """Give the shards that have rows their numbers, in corpus order."""
-    shards = []
+    shards: list[dict[str, Any]] = []
     for name in sorted(rows):
         path = work / "shards" / f"{name}.parquet"
         if rows[name]:
             shards.append({"file": f"shards/{len(shards):06d}.parquet", "rows": rows[name]})
-            path.rename(work / shards[-1]["file"])
+            path.rename(work / str(shards[-1]["file"]))
         else:
             path.unlink()
     return shards

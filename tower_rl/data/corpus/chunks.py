@@ -1,6 +1,6 @@
 """The stations of a preparation on disk. A chunk is a table of rows that were read one after the other; its name is the place of
-its first row, so names sort as the corpora do. What one call writes no other call writes, so calls may run anywhere, in any order,
-and again.
+its first row, so names sort as the corpora do. What one call writes no other call writes, so calls may run anywhere, in any
+order, and again.
 
     clean    chunk of rows -> chunks/, rejects/; keys for comparing -> exact/, near/, signatures/
     compare  keys in a range, of all chunks -> exact-lost/, near-lost/
@@ -53,8 +53,8 @@ def clean(work: Path, cleaning: Cleaning, table: pa.Table) -> Summary:
         table: RECORDS and a column `place`, rising.
 
     Returns:
-        `name` of the chunk, `counts`, `bad` rows by corpus, `shown` (lines about the first of them, by corpus), and the numbers of
-        `exact` and `near` keys.
+        `name` of the chunk, `counts`, `bad` rows by corpus, `shown` (lines about the first of them, by corpus), and the numbers
+        of `exact` and `near` keys.
     """
     where = table["place"].to_numpy()
     name = place_name(int(where[0]))

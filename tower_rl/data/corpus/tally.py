@@ -44,9 +44,9 @@ def samples(table: pa.Table, most: int) -> list[dict[str, Any]]:
     chosen: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     rows = pc.indices_nonzero(pc.not_equal(table["dropped"], "")).to_pylist()
     for row, values in zip(rows, lost.to_pylist(), strict=True):
-        chosen[values["corpus"], values["dropped"]].append((xxh3_64_intdigest(values["id"]), row))
+        chosen[values["corpus"], values["dropped"]].append((xxh3_64_intdigest(values["id"].encode()), row))
     picked = sorted(row for each in chosen.values() for _, row in sorted(each)[:most])
-    return [_readable(row) for row in table.take(picked).to_pylist()]
+    return [_readable(row) for row in table.take(pa.array(picked, pa.int64())).to_pylist()]
 
 
 def fewest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
@@ -60,8 +60,8 @@ def fewest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
 def report(counts: Counts) -> dict[str, Any]:
     """Nested counts for index.json: all, by corpus, and by language inside a corpus.
 
-    Everywhere read + made = kept + lost. `made` are the rows that later functions made of others, less than none where they joined
-    rows; `dropped` are the lost by reason, `noted` the kept by kind of note.
+    Everywhere read + made = kept + lost. `made` are the rows that later functions made of others, less than none where they
+    joined rows; `dropped` are the lost by reason, `noted` the kept by kind of note.
     """
     corpora: dict[str, Any] = {}
     for corpus in sorted({key[0] for key in counts}):
@@ -100,7 +100,7 @@ def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[int, str]:
-    return xxh3_64_intdigest(row["id"]), row["id"]
+    return xxh3_64_intdigest(row["id"].encode()), row["id"]
 
 
 def _grouped(table: pa.Table, *names: str) -> list[list[Any]]:

@@ -120,7 +120,7 @@ def first_only(losers: Keys) -> Keys:
 
 
 def drop_losers(table: pa.Table, places: Hashes, losers: Keys, reason: str) -> pa.Table:
-    """Drop the rows whose places are among the LOSERS (sorted, each once); `detail` names the place of the first, see `place_name`."""
+    """Drop the rows whose places are among the LOSERS (sorted, each once); `detail` is the `place_name` of the first."""
     if not len(losers):
         return table
     at = np.minimum(np.searchsorted(losers["place"], places), len(losers) - 1)
