@@ -35,6 +35,8 @@ LOCK = ".lock"
 MAY_CHANGE = (
     "run.dir",
     "cluster.*",
+    "data.cache",
+    "data.stall_timeout_s",
     "rollout.request_timeout_s",
     "rollout.start_timeout_s",
     "policy.step_timeout_s",
@@ -43,6 +45,7 @@ MAY_CHANGE = (
     "verification.timeout_s",
     "stages.*.save_every",
     "stages.*.keep_last",
+    "stages.*.restarts",
 )
 """Keys that a resumed run may change. Not `verifiers.*.timeout_s`: it decides which responses fail."""
 MAY_GROW = "stages.*.steps"
@@ -78,6 +81,11 @@ class StageFolder:
     def validation(self) -> Path:
         """One JSON object a validation of a supervised stage; its `step` is the number of steps done."""
         return self.path / "validation.jsonl"
+
+    @property
+    def data(self) -> Path:
+        """What became of the corpora: counts, samples of what was dropped, rows that could not be read."""
+        return self.path / "data"
 
     @property
     def panel_before(self) -> Path:

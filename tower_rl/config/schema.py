@@ -128,6 +128,8 @@ class Data(Section):
     """How pairs of corpora become instructions."""
     cache: str = "~/.cache/tower-rl/data"
     """Where prepared corpora are kept, by the digest of all that they depend on; on a cluster a folder that all nodes see."""
+    stall_timeout_s: Seconds = 600.0
+    """Deadline of a preparation of corpora in which nothing goes on."""
 
 
 class Rollout(Section):

@@ -1,7 +1,6 @@
 """Translation tasks from the gettext catalogues that an installed package carries (English to the catalogue's language)."""
 
 import re
-import unicodedata
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from tower_rl.config.schema import CatalogueSource
 from tower_rl.data import locales
 from tower_rl.data.languages import LANGUAGE_NAMES
 from tower_rl.data.rows import DataError, Row, user_message
+from tower_rl.data.width import width
 from verifiers.translation.instruct import instruct
 
 PROMPT = (
@@ -61,7 +61,7 @@ def usable(text: str, translation: str, max_words: int) -> bool:
         return False
     if _marks(text) != _marks(translation):
         return False
-    return LENGTH_RATIO[0] <= _width(translation) / _width(text) <= LENGTH_RATIO[1]
+    return LENGTH_RATIO[0] <= width(translation) / width(text) <= LENGTH_RATIO[1]
 
 
 def _rows_of_file(name: str, source: CatalogueSource, language: str, root: Path, path: Path) -> list[Row]:
@@ -96,8 +96,3 @@ def _entries(path: Path) -> list[polib.POEntry] | list[polib.MOEntry]:
 
 def _marks(text: str) -> list[str]:
     return sorted(_TAG.findall(text) + _PLACEHOLDER.findall(text))
-
-
-def _width(text: str) -> int:
-    """Length in columns: a Chinese, Japanese or Korean character says about as much as two letters."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
