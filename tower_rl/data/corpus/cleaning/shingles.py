@@ -48,8 +48,8 @@ def shingles(texts: Sequence[str], n: int, salts: Sequence[int] | None = None) -
     place = np.arange(len(flat))
     sums = np.zeros_like(flat)
     for k, weight in enumerate(_weights(n)):
-        inside = flat[k:] * (place[k:] < end_of[: len(flat) - k])
-        sums[: len(flat) - k] += inside * weight
+        left = max(len(flat) - k, 0)
+        sums[:left] += flat[k:] * (place[k:] < end_of[:left]) * weight
     if salts is not None:
         sums ^= np.repeat(np.array(salts, np.uint64), counts)
     first = place == end_of - count_of

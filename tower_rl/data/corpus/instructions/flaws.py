@@ -186,7 +186,8 @@ def cut_short(pair: Pair, choice: random.Random) -> Flaw | None:
     if languages.base(pair.target_lang) in _SPACELESS:
         places = [place for place in limits if text[place - 1 : place + 1].isalpha() and len(text) >= 12]
     else:
-        places = [place for place in limits if text[place] == " " and text[:place].count(" ") >= 2]
+        two_words = text.find(" ", text.find(" ") + 1)
+        places = [place for place in limits if text[place] == " " and place > two_words > 0]
     if not places:
         return None
     return Flaw(choice.choice(places), len(text), "", "accuracy/omission", "critical", None)

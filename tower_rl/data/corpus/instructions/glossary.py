@@ -85,14 +85,14 @@ def occurring(terms: Terms, original: str, translation: str, pair: str) -> tuple
             written = text[words[first].start() : words[first + size - 1].end()]
             wanted = terms.translations.get(written.casefold())
             match = wanted and _find(wanted, other, pair.partition("-")[2])
-            if (
-                match
-                and len(match.group()) < whole
-                and all(match.end() <= term.start or term.end <= match.start() for term in found)
-            ):
+            if match and len(match.group()) < whole and not _overlaps(match, found):
                 found.append(Term(written, words[first].start(), match.group(), match.start()))
                 taken.update(places)
     return tuple(found)
+
+
+def _overlaps(match: re.Match[str], found: list[Term]) -> bool:
+    return any(term.start < match.end() and match.start() < term.end for term in found)
 
 
 def _terms(found: Mapping[str, set[tuple[str, str]]]) -> Terms:
