@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
+from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from actors.process import idle_env, log_to
 from tower_rl.config.schema import Policy, SupervisedStage
@@ -74,9 +75,9 @@ def run_rank(config: Mapping[str, Any]) -> None:
     rank, ranks = context.get_world_rank(), context.get_world_size()
     log_to(str(settings.logs / f"{settings.stage.name}-{rank}.log"))
     import torch
+    from tower_rl.models.supervised import SupervisedTrainer
 
     from tower_rl.data.feed import MaterialisedFeed
-    from tower_rl.models.supervised import SupervisedTrainer
     from tower_rl.stages.diary import Diary
     from tower_rl.stages.supervised import train
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from tower_rl.config.corpora import ParallelTasks
-from tower_rl.config.schema import CptStage, Data, SftStage, SupervisedStage
+from tower_rl.config.schema import CptStage, Data, SftStage
 from tower_rl.data.corpus.instructions.convert import as_text, to_instructions
 from tower_rl.data.corpus.readers import dispatch
 from tower_rl.data.corpus.readers.part import Part
@@ -30,7 +30,7 @@ def parts(data: Data) -> list[Part[Any]]:
     return [part for name, corpus in data.corpora.items() for part in dispatch.files(name, corpus)]
 
 
-def make(data: Data, stage: SupervisedStage, seed: int, model: Path) -> list[Make]:
+def make(data: Data, stage: CptStage | SftStage, seed: int, model: Path) -> list[Make]:
     """From clean rows (RECORDS) to tokens (TOKENS): pairs to instructions, for cpt all to texts, then the model's tokens."""
     instruct = partial(_instruct, tasks=data.parallel, seed=seed)
     texts = [as_text] if isinstance(stage, CptStage) else []
@@ -38,7 +38,7 @@ def make(data: Data, stage: SupervisedStage, seed: int, model: Path) -> list[Mak
     return [instruct, *texts, _Tokenize(model, learn, stage.sequence_length, stage.held_out)]
 
 
-def digest(data: Data, stage: SupervisedStage, seed: int, model: Path, read: Sequence[Part[Any]]) -> str:
+def digest(data: Data, stage: CptStage | SftStage, seed: int, model: Path, read: Sequence[Part[Any]]) -> str:
     """Of all that packs depend on: files, their order, configuration, tokenizer, and the version of this code."""
     told = {
         "version": VERSION,
