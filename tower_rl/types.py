@@ -148,6 +148,26 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LmMicroBatch:
+    """Documents of supervised training side by side for one forward pass: N tokens, of which M are learned, in D documents."""
+
+    token_ids: Ints
+    """[N]"""
+    position_ids: Ints
+    """[N] from 0 in each document."""
+    offsets: Ints
+    """[D + 1] first token of each document, and N."""
+    predictors: Ints
+    """[M] place of the token whose hidden state predicts the learned one."""
+    targets: Ints
+    """[M] the learned tokens."""
+    streams: tuple[str, ...]
+    """`CORPUS/LANGUAGE` of the documents."""
+    stream_ids: Ints
+    """[M] which of the streams a learned token is from."""
+
+
+@dataclass(frozen=True, slots=True)
 class LmResult:
     """What one optimizer step of supervised training reports, reduced over ranks."""
 
