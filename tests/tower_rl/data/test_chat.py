@@ -7,8 +7,9 @@ import pytest
 from chat_families import FAMILIES, QWEN2_SYSTEM, SMOLLM2_SYSTEM, byte_level, family
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tower_rl.data.chat import Tokens, Unfit, conversation, conversations, document, documents, transcripts
 from tower_rl.data.rows import DataError
@@ -258,6 +259,24 @@ def test_documents(name: str, begin: str, end: str) -> None:
     assert tokenizer.decode(tokens.token_ids) == f"{begin}Der  Name 中\n{end}"
     assert tokens.trained == (False,) + (True,) * (len(tokens.token_ids) - 1)
     assert documents(tokenizer, ["Der  Name 中\n", ""])[0] == tokens
+
+
+def test_an_end_token_that_the_tokenizer_sets_by_itself_is_not_doubled() -> None:
+    tokenizer = byte_level("", "<|im_end|>", end="<|im_end|>")
+    ending = processors.TemplateProcessing(single="$A <|im_end|>", pair=None, special_tokens=[("<|im_end|>", 0)])
+    tokenizer.backend_tokenizer.post_processor = ending
+    assert tokenizer.decode(document(tokenizer, "Der Name").token_ids) == "Der Name<|im_end|>"
+
+
+def test_the_unknown_token_ends_no_turn() -> None:
+    words = Tokenizer(WordLevel({"<unk>": 0, "</s>": 1, "USER": 2, "BOT": 3, "yes": 4}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    template = "{% for m in messages %}{{ 'USER ' if m.role == 'user' else 'BOT ' }}{{ m.content }} </s>{% endfor %}"
+    template += "{% if add_generation_prompt %}BOT {% endif %}"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="</s>", chat_template=template)
+    tokens = conversation(tokenizer, say("yes", "strange yes"))
+    assert tokens.token_ids == (2, 4, 1, 3, 0, 4, 1)
+    assert tokens.trained == (False,) * 4 + (True,) * 3
 
 
 def test_documents_need_an_end_token(tiny_model: Any) -> None:
