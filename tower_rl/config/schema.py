@@ -340,7 +340,7 @@ class SupervisedStage(Section):
     """Optimizer steps."""
     tokens_per_step: Positive = 8192
     """Tokens of a step, padding not counted, over all ranks; rounded to whole packs."""
-    sequence_length: Positive = 1024
+    sequence_length: Annotated[int, Field(ge=2)] = 1024
     """Tokens of a pack; longer documents are cut (cpt) or left out (sft)."""
     weights: dict[Name, Weight] = {}
     """Share of each corpus in the trained tokens (any scale); one that is not named has its number of tokens as its weight."""
