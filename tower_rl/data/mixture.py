@@ -27,8 +27,7 @@ class Mixture:
     No pack repeats before all of its stream were given. The packs of the steps up to any one, and any prefix of them, have each
     stream's share of the tokens, give or take one pack: of the streams that are not ahead of their share the next pack comes
     from the one that would first be due to have given it. That is the scheduler WF2Q (J. Bennett, H. Zhang, WF2Q: Worst-case
-    Fair Weighted Fair Queueing, INFOCOM 1996); to take the one that is
-    furthest behind leaves some behind by more than a pack.
+    Fair Weighted Fair Queueing, INFOCOM 1996); always taking the one that is furthest behind leaves some behind by more.
 
     Raises DataError for a weight of a corpus that is not there, and for a corpus without packs.
     """

@@ -20,10 +20,16 @@ from tower_rl.data.rows import DataError
 from tower_rl.files import flush_to_disk
 
 ROW_GROUP_TOKENS = 32_768  # what is decoded to read one pack
-FILE_ROW_GROUPS = 512  # a file's footer grows with them and is read when the file is opened
+FILE_ROW_GROUPS = 256  # a file's footer grows with them: it is in memory while the file is written, and read when it is opened
 
 # Token ids hardly repeat, so that a dictionary costs more than it saves; their upper bytes are mostly zero.
-_ENCODING = {"use_dictionary": False, "column_encoding": {"token_ids.list.element": "BYTE_STREAM_SPLIT"}, "compression": "zstd"}
+_ENCODING = {
+    "use_dictionary": False,
+    "column_encoding": {"token_ids.list.element": "BYTE_STREAM_SPLIT"},
+    "compression": "zstd",
+    "write_statistics": False,
+    "write_page_checksum": True,
+}
 
 
 def write(
@@ -122,9 +128,7 @@ class _PartWriter:
             flat = np.concatenate(values).astype(column.type.value_type.to_pandas_dtype())
             columns.append(pa.ListArray.from_arrays(offsets, flat))
         if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._folder / self._name(len(self._packs_of_files)), COLUMNS, write_page_checksum=True, **_ENCODING
-            )
+            self._writer = pq.ParquetWriter(self._folder / self._name(len(self._packs_of_files)), COLUMNS, **_ENCODING)
             self._packs_of_files.append(0)
         self._writer.write_table(pa.Table.from_arrays(columns, schema=COLUMNS))
         self._packs_of_files[-1] += len(self._waiting)
