@@ -72,6 +72,10 @@ def stages_have_data(config: Config) -> Iterator[Finding]:
             if name not in config.data.corpora:
                 message = f"no corpus {show(name)}; corpora are {listed(config.data.corpora)}"
                 yield ("stages", index, "weights", name), message
+        if stage.weights and (missing := [name for name in config.data.corpora if name not in stage.weights]):
+            yield ("stages", index, "weights"), f"must name all corpora or none; {listed(missing)} is missing"
+        if stage.weights and stage.feed == "streaming":
+            yield ("stages", index, "weights"), "cannot be had with feed: streaming, which takes corpora as they come"
 
 
 def schedules_complete(config: Config) -> Iterator[Finding]:

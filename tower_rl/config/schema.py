@@ -343,7 +343,7 @@ class SupervisedStage(Section):
     sequence_length: Annotated[int, Field(ge=2)] = 1024
     """Tokens of a pack; longer documents are cut (cpt) or left out (sft)."""
     weights: dict[Name, Weight] = {}
-    """Share of each corpus in the trained tokens (any scale); one that is not named has its number of tokens as its weight."""
+    """Share of each corpus in the tokens (any scale), for all of them or for none; without, each has its own number of tokens."""
     language_temperature: Share = 1.0
     """Inside a corpus, a language counts by its number of tokens to this power: 1 as they are, 0 all alike."""
     held_out: Share = 0.01
