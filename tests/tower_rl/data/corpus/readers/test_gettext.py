@@ -9,7 +9,6 @@ import pytest
 
 from tower_rl.data.corpus.readers.gettext import chooses_as_english
 from tower_rl.data.corpus.readers.part import Part
-from tower_rl.data.languages import LANGUAGE_NAMES
 from tower_rl.data.rows import DataError
 
 Rows = Callable[..., list[dict[str, Any]]]
@@ -114,8 +113,8 @@ def test_rules_of_plural_forms(rule: str, same: bool) -> None:
     assert chooses_as_english(rule) is same
 
 
-def test_django_in_every_tower_language(rows: Rows, parts: Parts) -> None:
-    languages = [name for name in LANGUAGE_NAMES if name not in ("en", "es_419", "no", "pt_PT", "zh_CN", "zh_TW")]
+def test_django(rows: Rows, parts: Parts) -> None:
+    languages = ["de", "ja", "pt_BR", "ru", "zh_Hans"]
     options = {"kind": "gettext", "package": "django", "languages": languages, "licence": "BSD-3-Clause"}
     found = rows(**options)
     assert len({row["id"] for row in found}) == len(found)

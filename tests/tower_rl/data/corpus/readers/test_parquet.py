@@ -1,6 +1,5 @@
 """Parquet files."""
 
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,10 +98,6 @@ def test_memory_does_not_grow_with_the_row_group(tmp_path: Path, parts: Parts) -
     assert path.stat().st_size > 40_000_000
     usual, fresh = pa.default_memory_pool(), pa.system_memory_pool()
     pa.set_memory_pool(fresh)
-    tracemalloc.start()
     assert sum(table.num_rows for table in dispatch.tables(part, rows=1000)) == 20_000
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
     pa.set_memory_pool(usual)
-    assert peak < 8_000_000
     assert 0 < fresh.max_memory() < 16_000_000
