@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-
-import datasets
+from typing import TYPE_CHECKING
 
 from tower_rl.config.corpora import HuggingFaceCorpus
 from tower_rl.data.corpus.readers import rows, shapes
 from tower_rl.data.corpus.readers.part import Part, Record
 from tower_rl.data.corpus.readers.tags import configured
 from tower_rl.data.rows import DataError, Reject
+
+if TYPE_CHECKING:
+    import datasets
 
 PART_ROWS = 50_000
 """Rows of a part."""
@@ -39,7 +41,7 @@ def read(part: Part[HuggingFaceCorpus]) -> Iterator[Record | Reject]:
         yield from rows.read(part, split[start : min(start + rows.BATCH_ROWS, end)], 1 + start, language)
 
 
-def _split(name: str, corpus: HuggingFaceCorpus) -> datasets.Dataset:
+def _split(name: str, corpus: HuggingFaceCorpus) -> "datasets.Dataset":
     """The split with the columns that a row may have. Other columns may hold images or sound, which nobody decodes here."""
     split = _load(name, corpus)
     columns = [column for column in split.column_names if column in shapes.FIELDS]
@@ -48,7 +50,9 @@ def _split(name: str, corpus: HuggingFaceCorpus) -> datasets.Dataset:
     return split.select_columns(columns)
 
 
-def _load(name: str, corpus: HuggingFaceCorpus) -> datasets.Dataset:
+def _load(name: str, corpus: HuggingFaceCorpus) -> "datasets.Dataset":
+    import datasets  # takes seconds, which the readers of other formats need not wait
+
     folder = Path(corpus.path).expanduser()
     try:
         if any((folder / mark).exists() for mark in _SAVED):
@@ -58,8 +62,8 @@ def _load(name: str, corpus: HuggingFaceCorpus) -> datasets.Dataset:
         raise DataError(f"corpus {name!r}: {corpus.path} cannot be loaded: {error}") from error
 
 
-def _of_saved(name: str, corpus: HuggingFaceCorpus, saved: datasets.Dataset | datasets.DatasetDict) -> datasets.Dataset:
-    if isinstance(saved, datasets.Dataset):
+def _of_saved(name: str, corpus: HuggingFaceCorpus, saved: "datasets.Dataset | datasets.DatasetDict") -> "datasets.Dataset":
+    if not isinstance(saved, dict):
         saved = {str(saved.split or corpus.split): saved}
     if corpus.split not in saved:
         raise DataError(f"corpus {name!r}: {corpus.path} has no split {corpus.split!r}; it has {', '.join(saved)}")

@@ -1,6 +1,7 @@
 """Language tags of formats and data sets to the names of tower_rl/data/languages.py."""
 
 import re
+from functools import lru_cache
 
 from tower_rl.data.languages import LANGUAGE_NAMES
 from tower_rl.data.rows import DataError
@@ -10,6 +11,7 @@ _SCRIPTS = {"latin": "Latn", "cyrillic": "Cyrl"}
 _TRADITIONAL = ("HK", "MO")
 
 
+@lru_cache(maxsize=1024)
 def language_code(tag: str) -> str:
     """For example `en` of en-US, `pt_BR` of pt-br, `zh_Hant` of zh-Hant-TW, `sr_Latn` of sr@latin; never with a `-`.
 

@@ -28,11 +28,14 @@ def read(part: Part[XliffCorpus]) -> Iterator[Record | Reject]:
 
     Raises DataError for broken XML, with line and column.
     """
+    root: dict[str, str] = {}
     file: dict[str, str] = {}
     number, document = 0, ""
     for event, name, element in markup.elements(part, _TAGS, ("start", "end")):
-        if event == "start" and name in ("xliff", "file"):
-            file = {**file, **element.attrib}
+        if event == "start" and name == "xliff":
+            root = dict(element.attrib)
+        elif event == "start" and name == "file":
+            file = {**root, **element.attrib}
             document = f"{part.name}/{part.label}/{file.get('original') or file.get('id', '')}"
         elif event == "end" and name in ("trans-unit", "unit"):
             for segment in [element] if name == "trans-unit" else markup.children(element, "segment"):

@@ -64,10 +64,10 @@ def test_a_folder_of_data_files(tmp_path: Path, rows: Rows, parts: Parts) -> Non
 def test_what_cannot_be_loaded(tmp_path: Path, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(DataError, match="corpus 'c': .*folder cannot be loaded"):
+    with pytest.raises(DataError, match=r"corpus 'c': .*folder cannot be loaded"):
         parts(kind="huggingface", path=str(folder))
     (folder / "train.jsonl").write_text('{"text": "a"}\n{"text": 5, "no')
-    with pytest.raises(DataError, match="corpus 'c': .*folder cannot be loaded"):
+    with pytest.raises(DataError, match=r"corpus 'c': .*folder cannot be loaded"):
         parts(kind="huggingface", path=str(folder))
     datasets.Dataset.from_list([{"body": "a"}]).save_to_disk(tmp_path / "saved")
     with pytest.raises(DataError, match="saved has none of the columns messages"):
