@@ -38,6 +38,8 @@ INDEX, REJECTS, DROPPED = "index.json", "rejects.jsonl", "dropped.jsonl"
 CHUNK_BYTES = 4 * 2**20
 """Of a chunk in memory; a worker holds a few copies of one."""
 READING_CPUS = 0.5
+RETRIES = 3
+"""How often a task is started anew whose worker's process died."""
 KEYS_A_BUCKET = 2**19
 """Keys that are compared at once: 12 MB, and at most 256 MB of signatures."""
 
@@ -71,7 +73,7 @@ def prepare(recipe: Recipe, folder: Path, stall_s: float) -> dict[str, Any]:
     Raises:
         DataError: for too many bad rows (with the first ten), and what readers and evaluation files raise.
         DeadlineExceeded: when nothing goes on.
-        WorkerLost: when a worker's process dies again and again.
+        WorkerLost: when a task's process dies, and dies again RETRIES times.
     """
     if not (folder / INDEX).exists():
         with _partial(folder) as work:
@@ -112,11 +114,8 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
     items = [{"part": number, "pickled": cloudpickle.dumps(part)} for number, part in enumerate(recipe.parts)]
     with _context(stall_s):
         # Another share of a core than cleaning has, or Ray Data would make one task of both, and clean a large file on one core.
-        tables = _blocks(items).map_batches(
-            partial(_read, recipe.read), batch_size=1, batch_format="pyarrow", num_cpus=READING_CPUS
-        )
-        clean = partial(_clean, work, recipe.cleaning)
-        cleaned = tables.map_batches(clean, batch_size=None, batch_format="pyarrow", zero_copy_batch=True)
+        tables = _mapped(_blocks(items), partial(_read, recipe.read), 1, READING_CPUS)
+        cleaned = _mapped(tables, partial(_clean, work, recipe.cleaning), None, 1)
         for summary in _summaries("reading and cleaning", cleaned, stall_s):
             counts += chunks.counts_of(summary)
             bad.update(summary["bad"])
@@ -165,12 +164,19 @@ def _each(
 
     if items:
         with _context(stall_s):
-            yield from _summaries(waited_for, _blocks(items).map_batches(call, batch_size=1, batch_format="pyarrow"), stall_s)
+            yield from _summaries(waited_for, _mapped(_blocks(items), call, 1, 1), stall_s)
 
 
 def _blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
     """One block, and so one task, for each item."""
     return ray.data.from_items([dict(item) for item in items], override_num_blocks=len(items))
+
+
+def _mapped(dataset: Dataset, function: Callable[[pa.Table], Any], rows: int | None, cpus: float) -> Dataset:
+    """The function on so many rows at once, or on whole blocks; Ray's own choice is to start a task anew without end."""
+    return dataset.map_batches(
+        function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, max_retries=RETRIES
+    )
 
 
 def _said(summaries: Sequence[Summary]) -> pa.Table:
