@@ -40,8 +40,8 @@ CHUNK_BYTES = 4 * 2**20
 READING_CPUS = 0.5
 RETRIES = 3
 """How often a task is started anew whose worker's process died."""
-KEYS_A_BUCKET = 2**19
-"""Keys that are compared at once: 12 MB, and at most 256 MB of signatures."""
+KEYS_A_BUCKET = 2**20
+"""Keys that are compared at once: 24 MB, and at most 512 MB of signatures where all are near each other."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def prepare(recipe: Recipe, folder: Path, stall_s: float) -> dict[str, Any]:
         DeadlineExceeded: when nothing goes on.
         WorkerLost: when a task's process dies, and dies again RETRIES times.
     """
+    folder = folder.absolute()  # workers have another working directory
     if not (folder / INDEX).exists():
         with _partial(folder) as work:
             index = _prepare(recipe, work, stall_s)
@@ -175,8 +176,12 @@ def _blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
 def _mapped(dataset: Dataset, function: Callable[[pa.Table], Any], rows: int | None, cpus: float) -> Dataset:
     """The function on so many rows at once, or on whole blocks; Ray's own choice is to start a task anew without end."""
     return dataset.map_batches(
-        function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, max_retries=RETRIES
+        function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, ray_remote_args_fn=_retries
     )
+
+
+def _retries() -> dict[str, Any]:
+    return {"max_retries": RETRIES}
 
 
 def _said(summaries: Sequence[Summary]) -> pa.Table:

@@ -46,10 +46,11 @@ def row(time_: int, name: str, number: int, value: dict[str, str]) -> dict[str, 
 
 
 class Memory:
-    """The most private memory (resident, not shared) of this process, and of Ray's workers one by one and together."""
+    """The most private memory (resident, not shared) of this process, and of Ray's workers one by one and together; CPU seconds."""
 
     def __init__(self) -> None:
         self.driver = self.worker = self.workers = 0
+        self.seconds: dict[int, float] = {}
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
@@ -60,6 +61,8 @@ class Memory:
                 try:
                     if process.name().startswith("ray::"):
                         workers.append(private(process))
+                        used = process.cpu_times()
+                        self.seconds[process.pid] = used.user + used.system
                 except psutil.NoSuchProcess:
                     continue
             self.driver = max(self.driver, private(own))
@@ -90,6 +93,7 @@ def main() -> None:
     del index["corpora"], index["shards"]
     print(json.dumps(index, indent=1))
     print(f"{index['read']} rows in {seconds:.1f} s: {index['read'] / seconds:.0f} rows/s; again: {again * 1000:.1f} ms")
+    print(f"{sum(memory.seconds.values()):.0f} CPU seconds of workers, Ray's own included: {os.cpu_count()} cores")
     print(f"most private memory in MiB: driver {memory.driver}, a worker {memory.worker}, all workers {memory.workers}")
 
 
