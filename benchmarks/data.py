@@ -46,7 +46,7 @@ def row(time_: int, name: str, number: int, value: dict[str, str]) -> dict[str, 
 
 
 class Memory:
-    """The most private memory (resident, not shared) of this process, and of Ray's workers one by one and together; CPU seconds."""
+    """The most private memory (resident, not shared) of this process and of Ray's workers, alone and together; their CPU time."""
 
     def __init__(self) -> None:
         self.driver = self.worker = self.workers = 0
