@@ -1,8 +1,8 @@
 """Rows a second and memory of the preparation of corpora: `python benchmarks/data.py FOLDER [TIMES]`.
 
 FOLDER has *.jsonl.gz with src_lang, tgt_lang, source, target. All of it is read TIMES times over (1), under other corpus
-names, so that from the second time on all rows are duplicates: memory must not grow with the rows. Every step is
-on but the verifier.
+names, so that from the second time on all rows are duplicates: memory must not grow with the rows. Every step
+is on but decontamination and the verifier.
 """
 
 import gzip
@@ -80,7 +80,7 @@ def main() -> None:
     """Prints the figures."""
     folder, times = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
     parts = [(time_, path) for time_ in range(times) for path in sorted(folder.glob("*.jsonl.gz"))]
-    cleaning = Cleaning(language_confidence=0.9, near_duplicates=0.8, decontaminate=[])
+    cleaning = Cleaning(language_confidence=0.9, near_duplicates=0.8)
     with tempfile.TemporaryDirectory() as out, connect(Cluster(), os.cpu_count() or 1):
         memory = Memory()
         recipe = Recipe(parts, tables, cleaning, [], {f"bench{time_}": 0.01 for time_ in range(times)})
