@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pyarrow as pa
 import ray
+from ray import cloudpickle
 from ray.data import DataContext, Dataset
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
@@ -38,8 +38,10 @@ INDEX, REJECTS, DROPPED = "index.json", "rejects.jsonl", "dropped.jsonl"
 CHUNK_BYTES = 4 * 2**20
 """Of a chunk in memory; a worker holds a few copies of one."""
 READING_CPUS = 0.5
-KEYS_A_BUCKET = 2**19
-"""Keys that are compared at once: 12 MB, and at most 256 MB of signatures."""
+RETRIES = 3
+"""How often a task is started anew whose worker's process died."""
+KEYS_A_BUCKET = 2**20
+"""Keys that are compared at once: 24 MB, and at most 512 MB of signatures where all are near each other."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ def prepare(recipe: Recipe, folder: Path, stall_s: float) -> dict[str, Any]:
     Raises:
         DataError: for too many bad rows (with the first ten), and what readers and evaluation files raise.
         DeadlineExceeded: when nothing goes on.
-        WorkerLost: when a worker's process dies again and again.
+        WorkerLost: when a task's process dies, and dies again RETRIES times.
     """
+    folder = folder.absolute()  # workers have another working directory
     if not (folder / INDEX).exists():
         with _partial(folder) as work:
             index = _prepare(recipe, work, stall_s)
@@ -112,11 +115,8 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
     items = [{"part": number, "pickled": cloudpickle.dumps(part)} for number, part in enumerate(recipe.parts)]
     with _context(stall_s):
         # Another share of a core than cleaning has, or Ray Data would make one task of both, and clean a large file on one core.
-        tables = _blocks(items).map_batches(
-            partial(_read, recipe.read), batch_size=1, batch_format="pyarrow", num_cpus=READING_CPUS
-        )
-        clean = partial(_clean, work, recipe.cleaning)
-        cleaned = tables.map_batches(clean, batch_size=None, batch_format="pyarrow", zero_copy_batch=True)
+        tables = _mapped(_blocks(items), partial(_read, recipe.read), 1, READING_CPUS)
+        cleaned = _mapped(tables, partial(_clean, work, recipe.cleaning), None, 1)
         for summary in _summaries("reading and cleaning", cleaned, stall_s):
             counts += chunks.counts_of(summary)
             bad.update(summary["bad"])
@@ -165,12 +165,23 @@ def _each(
 
     if items:
         with _context(stall_s):
-            yield from _summaries(waited_for, _blocks(items).map_batches(call, batch_size=1, batch_format="pyarrow"), stall_s)
+            yield from _summaries(waited_for, _mapped(_blocks(items), call, 1, 1), stall_s)
 
 
 def _blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
     """One block, and so one task, for each item."""
     return ray.data.from_items([dict(item) for item in items], override_num_blocks=len(items))
+
+
+def _mapped(dataset: Dataset, function: Callable[[pa.Table], Any], rows: int | None, cpus: float) -> Dataset:
+    """The function on so many rows at once, or on whole blocks; Ray's own choice is to start a task anew without end."""
+    return dataset.map_batches(
+        function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, ray_remote_args_fn=_retries
+    )
+
+
+def _retries() -> dict[str, Any]:
+    return {"max_retries": RETRIES}
 
 
 def _said(summaries: Sequence[Summary]) -> pa.Table:
@@ -185,6 +196,7 @@ def _context(stall_s: float) -> Iterator[None]:
     context.execution_no_progress_timeout_s = stall_s
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     with DataContext.current(context):
         yield
 
@@ -197,16 +209,12 @@ def _summaries(waited_for: str, dataset: Dataset, stall_s: float) -> Iterator[Su
     except ExecutionTimeoutError:
         raise DeadlineExceeded(f"gave up waiting for {waited_for} after {stall_s:.0f} s without progress") from None
     except RayTaskError as error:
-        raise _of_user(error) or error from error
+        if isinstance(error.cause, RunError | DataError):
+            message = str(error.cause).split("\nFailed to apply UDF transform")[0]  # advice about Ray's settings follows
+            raise type(error.cause)(message) from error
+        raise
     except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
         raise WorkerLost(f"{waited_for}: a worker is lost: {str(error).strip().splitlines()[0]}") from error
-
-
-def _of_user(error: BaseException | None) -> BaseException | None:
-    """The error for the user that an error came from."""
-    while error is not None and not isinstance(error, RunError | DataError):
-        error = error.cause if isinstance(error, RayTaskError) else error.__cause__
-    return error
 
 
 @contextmanager
