@@ -133,10 +133,11 @@ class Quality(Section):
 
 
 class Cleaning(Section):
-    """Steps between the sources and the templates, in this order. What they drop is counted by reason and sampled."""
+    """Steps between the sources and the templates, in this order, after normalization and the removal of translations that
+    copy the original. What they drop is counted by reason and sampled."""
 
     min_characters: Positive = 2
-    """Shorter texts are dropped."""
+    """Shorter texts are dropped; of a chat all messages count together."""
     max_characters: Positive = 100_000
     """Longer texts are dropped."""
     max_length_ratio: Annotated[float, Field(ge=1)] = 3.0

@@ -24,7 +24,7 @@ RECORDS = pa.schema(
         ("document", pa.string()),  # neighbours of one document share it; "" for a row that has none
         ("position", pa.int64()),  # inside the document
         ("dropped", pa.string()),  # "" while the row is in use, else the reason as `STEP: CLASS`, by which losses are counted
-        ("detail", pa.string()),  # what about this row; "" while it is in use
+        ("detail", pa.string()),  # what about this row; while it is in use, notes such as `scrubbed: 2 e-mail`
     ]
 )
 
