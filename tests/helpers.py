@@ -2,8 +2,10 @@
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
+from tower_rl.data.packs import Pack
 from tower_rl.types import Group, Prompt, Rollout, StopReason
 
 VOCABULARY = 512
@@ -62,3 +64,36 @@ def plain_loss(model, groups, advantages, *, temperature=1.0, clip=0.2, kl=0.0, 
                 loss = loss + kl * (gap.exp() - gap - 1)
             total, count = total + loss.sum(), count + len(new)
     return total / count
+
+
+def random_pack(seed, lengths, stream="a/de", learned=1.0):
+    """A Pack of documents of these lengths; each token but a document's first is learned with probability `learned`."""
+    rng = np.random.default_rng(seed)
+    lengths = np.asarray(lengths, np.int64)
+    trained = rng.random(lengths.sum()) < learned
+    trained[np.cumsum(lengths) - lengths] = False
+    return Pack(rng.integers(3, VOCABULARY, lengths.sum()), trained, lengths, stream)
+
+
+def plain_document_losses(model, pack):
+    """[M] losses of a pack's learned tokens, from one whole forward pass a document."""
+    losses, start = [torch.zeros(0)], 0
+    for length in pack.lengths:
+        ids, trained = torch.tensor(pack.token_ids[start : start + length]), torch.tensor(pack.trained[start : start + length])
+        logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)
+        losses.append(-logprobs.gather(1, ids[1:, None])[trained[1:], 0])
+        start += length
+    return torch.cat(losses)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many elements the largest tensor had that an operation gave."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(value, torch.Tensor):
+                self.elements = max(self.elements, value.numel())
+        return result
