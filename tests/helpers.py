@@ -1,5 +1,11 @@
 """Made-up rollouts, and the plain computations that the packed, sharded ones are held against."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -97,3 +103,33 @@ class Largest(TorchDispatchMode):
             if isinstance(value, torch.Tensor):
                 self.elements = max(self.elements, value.numel())
         return result
+
+
+def supervised_packs():
+    """Packs of three streams, some of whose tokens are not learned; one pack learns nothing."""
+    lengths = ([5, 30, 2], [18, 1], [40], [7, 7, 7, 7], [3], [25, 16])
+    streams = ("a/de", "a/fr", "b/", "a/de", "b/", "a/fr")
+    learned = (1.0, 0.5, 1.0, 0.7, 0.0, 1.0)
+    return [random_pack(i, *each) for i, each in enumerate(zip(lengths, streams, learned, strict=True))]
+
+
+def run_ranks(script, world, folder, output, *arguments):
+    """Run tests/tower_rl/models/SCRIPT as the processes of `world` ranks; all must end well."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "LOCAL_RANK": "0"}
+    env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    path = Path(__file__).parent / "tower_rl" / "models" / script
+    command = [sys.executable, str(path), str(folder), str(output), *arguments]
+    ranks = [
+        subprocess.Popen(command, env=env | {"RANK": str(r)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for r in range(world)
+    ]
+    try:
+        for rank in ranks:
+            text, _ = rank.communicate(timeout=400)
+            assert rank.returncode == 0, text[-3000:]
+    finally:
+        for rank in ranks:
+            rank.kill()
