@@ -119,8 +119,9 @@ def run_ranks(script, world, folder, output, *arguments):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "LOCAL_RANK": "0"}
-    env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    path = Path(__file__).parent / "tower_rl" / "models" / script
+    tests = Path(__file__).parent
+    env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    path = tests / "tower_rl" / "models" / script
     command = [sys.executable, str(path), str(folder), str(output), *arguments]
     ranks = [
         subprocess.Popen(command, env=env | {"RANK": str(r)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -67,7 +67,6 @@ class SupervisedTrainer(Rank):
         if policy.lora is not None:
             inject(model, policy.lora)
         if policy.gradient_checkpointing:
-            model.enable_input_require_grads()  # else nothing before the first adapter would be recomputed
             model.gradient_checkpointing_enable()
         model.train()
         self._body, self._head = _sizes(model)

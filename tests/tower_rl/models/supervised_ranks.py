@@ -1,4 +1,4 @@
-"""One rank of the tests of supervised training, run as a process of its own: FOLDER OUTPUT, with torch.distributed's environment.
+"""One rank of the tests of supervised training, run as a process of its own: FOLDER OUTPUT, by helpers.run_ranks.
 
 Each case writes what it found as OUTPUT/NAME-WORLD-RANK.npz, or a folder of that kind.
 """
@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from deepspeed.utils import safe_get_full_grad
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
 from helpers import supervised_packs
 
 from tower_rl.config.schema import Lora, Policy
