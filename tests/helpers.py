@@ -1,9 +1,17 @@
 """Made-up rollouts, and the plain computations that the packed, sharded ones are held against."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
+from tower_rl.data.packs import Pack
 from tower_rl.types import Group, Prompt, Rollout, StopReason
 
 VOCABULARY = 512
@@ -62,3 +70,67 @@ def plain_loss(model, groups, advantages, *, temperature=1.0, clip=0.2, kl=0.0, 
                 loss = loss + kl * (gap.exp() - gap - 1)
             total, count = total + loss.sum(), count + len(new)
     return total / count
+
+
+def random_pack(seed, lengths, stream="a/de", learned=1.0):
+    """A Pack of documents of these lengths; each token but a document's first is learned with probability `learned`."""
+    rng = np.random.default_rng(seed)
+    lengths = np.asarray(lengths, np.int64)
+    trained = rng.random(lengths.sum()) < learned
+    trained[np.cumsum(lengths) - lengths] = False
+    return Pack(rng.integers(3, VOCABULARY, lengths.sum()), trained, lengths, stream)
+
+
+def plain_document_losses(model, pack):
+    """[M] losses of a pack's learned tokens, from one whole forward pass a document."""
+    losses, start = [torch.zeros(0)], 0
+    for length in pack.lengths:
+        ids, trained = torch.tensor(pack.token_ids[start : start + length]), torch.tensor(pack.trained[start : start + length])
+        logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)
+        losses.append(-logprobs.gather(1, ids[1:, None])[trained[1:], 0])
+        start += length
+    return torch.cat(losses)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many elements the largest tensor had that an operation gave."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(value, torch.Tensor):
+                self.elements = max(self.elements, value.numel())
+        return result
+
+
+def supervised_packs():
+    """Packs of three streams, some of whose tokens are not learned; one pack learns nothing."""
+    lengths = ([5, 30, 2], [18, 1], [40], [7, 7, 7, 7], [3], [25, 16])
+    streams = ("a/de", "a/fr", "b/", "a/de", "b/", "a/fr")
+    learned = (1.0, 0.5, 1.0, 0.7, 0.0, 1.0)
+    return [random_pack(i, *each) for i, each in enumerate(zip(lengths, streams, learned, strict=True))]
+
+
+def run_ranks(script, world, folder, output, *arguments):
+    """Run tests/tower_rl/models/SCRIPT as the processes of `world` ranks; all must end well."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "LOCAL_RANK": "0"}
+    tests = Path(__file__).parent
+    env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    path = tests / "tower_rl" / "models" / script
+    command = [sys.executable, str(path), str(folder), str(output), *arguments]
+    ranks = [
+        subprocess.Popen(command, env=env | {"RANK": str(r)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for r in range(world)
+    ]
+    try:
+        for rank in ranks:
+            text, _ = rank.communicate(timeout=400)
+            assert rank.returncode == 0, text[-3000:]
+    finally:
+        for rank in ranks:
+            rank.kill()

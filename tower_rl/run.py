@@ -90,7 +90,7 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
     from actors.supervised import Settings, fit
     from clusters.connect import connect
     from clusters.placement import gpus_for_ranks
-    from tower_rl.models.load import load_tokenizer, local_folder
+    from tower_rl.models.load import SUPERVISED_FAMILIES, load_tokenizer, local_folder
     from tower_rl.reporting.follow import following
     from tower_rl.reporting.metrics import read
 
@@ -103,7 +103,7 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
         "folder": str(folder.path),
     }
     progress.header(f"{config.run.name} / {stage.name}", facts)
-    model = local_folder(config.model)
+    model = local_folder(config.model, SUPERVISED_FAMILIES)
     load_tokenizer(model)
     progress.note("starting Ray and preparing the corpora ...")
     with connect(config.cluster, policy.workers + 1) as dashboard:

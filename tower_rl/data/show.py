@@ -67,12 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(error)
     from tower_rl.data.rows import DataError
     from tower_rl.models.errors import ModelError
-    from tower_rl.models.load import load_tokenizer, local_folder
+    from tower_rl.models.load import SUPERVISED_FAMILIES, load_tokenizer, local_folder
 
     console = Console(highlight=False)
     try:
         names = _names(config, options.corpus)
-        tokenizer = load_tokenizer(local_folder(config.model))
+        tokenizer = load_tokenizer(local_folder(config.model, SUPERVISED_FAMILIES))
         for sample in samples(config, tokenizer, names):
             show(tokenizer, sample, options.rows, console)
     except (DataError, ModelError) as error:

@@ -35,7 +35,9 @@ class LmHead(nn.Module):
         Returns:
             Their float32 sum, with gradient, and [M] float32 of each, without.
         """
-        total, each = _CrossEntropy.apply(hidden, self.weight, targets, self.chunk, self.softcap)
+        # A function of autograd is told that a parameter needs a gradient even where none is recorded (validation).
+        weight = self.weight if torch.is_grad_enabled() else self.weight.detach()
+        total, each = _CrossEntropy.apply(hidden, weight, targets, self.chunk, self.softcap)
         return total, each
 
 

@@ -5,6 +5,7 @@ The vLLM engines and the trainers load from the same folder.
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from tower_rl.models.packages import packaged_folder
 
 __all__ = [
     "FAMILIES",
+    "SUPERVISED_FAMILIES",
     "ModelError",
     "load_model",
     "load_tokenizer",
@@ -29,15 +31,18 @@ __all__ = [
 ]
 
 FAMILIES = ("llama", "qwen2", "qwen3")
-"""The `model_type`s whose packed forward pass is tested."""
+"""The `model_type`s whose packed forward pass with shared prompts is tested: those of reinforcement learning."""
+
+SUPERVISED_FAMILIES = (*FAMILIES, "gemma2", "gemma3_text")
+"""The `model_type`s whose forward pass over packed documents is tested: those of cpt and sft."""
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
-def local_folder(model: schema.Model) -> Path:
+def local_folder(model: schema.Model, families: Collection[str] = FAMILIES) -> Path:
     """The folder with config.json, safetensors and tokenizer that `model.path` stands for; converts or fetches if need be.
 
-    Raises ModelError when it cannot be had, or when its family is not one of FAMILIES.
+    Raises ModelError when it cannot be had, or when its family is not one of `families`.
     """
     kind, _, name = model.path.partition(":")
     if kind == "package" and name:
@@ -50,7 +55,7 @@ def local_folder(model: schema.Model) -> Path:
             raise ModelError(
                 f"model.path {model.path!r} is no folder; write `package:NAME`, `hub:ORGANISATION/NAME` or an existing folder"
             )
-    _config(folder)
+    _check_family(folder, families)
     return folder
 
 
@@ -65,12 +70,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(folder: Path, dtype: str) -> PreTrainedModel:
+def load_model(folder: Path, dtype: str, families: Collection[str] = FAMILIES) -> PreTrainedModel:
     """The causal language model of a local folder in `dtype` ("bfloat16" or "float32"), on the CPU, with sdpa attention.
 
-    Raises ModelError when the family is not supported, or the weights cannot be read or are not all there.
+    Raises ModelError when its family is not one of `families`, or the weights cannot be read or are not all there.
     """
-    _config(folder)
+    _check_family(folder, families)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True, output_loading_info=True
@@ -122,11 +127,13 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(f"{folder} has no config.json, so that it is no Hugging Face model folder")
-    config = _read_json(path)
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise ModelError(f"{folder} holds a model of the family {family!r}; supported are {', '.join(FAMILIES)}")
-    return config
+    return _read_json(path)
+
+
+def _check_family(folder: Path, families: Collection[str]) -> None:
+    family = _config(folder).get("model_type")
+    if family not in families:
+        raise ModelError(f"{folder} holds a model of the family {family!r}; supported here are {', '.join(families)}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tower_rl.losses.lm import LmHead
 from tower_rl.models.adapters import inject
 from tower_rl.models.attention import ATTENTION, documents
 from tower_rl.models.engine import Rank, join
-from tower_rl.models.load import load_model
+from tower_rl.models.load import SUPERVISED_FAMILIES, load_model
 from tower_rl.models.packed import tensor
 from tower_rl.types import LmMicroBatch, LmResult, StreamLoss
 
@@ -60,14 +60,13 @@ class SupervisedTrainer(Rank):
     def __init__(self, folder: Path, dtype: str, policy: Policy, *, seed: int) -> None:
         """Load the model and make the optimizer."""
         join(seed)
-        model = load_model(folder, dtype)
+        model = load_model(folder, dtype, SUPERVISED_FAMILIES)
         if torch.cuda.is_available():
             _use_liger(model)
         module = PackedDocuments(model, policy.logprob_chunk)
         if policy.lora is not None:
             inject(model, policy.lora)
         if policy.gradient_checkpointing:
-            model.enable_input_require_grads()  # else nothing before the first adapter would be recomputed
             model.gradient_checkpointing_enable()
         model.train()
         self._body, self._head = _sizes(model)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import Largest
 
 from tower_rl.losses.logprobs import LogprobHead
 
@@ -33,18 +34,6 @@ def test_gradcheck():
 
 def test_logits_never_stand_whole():
     """No tensor of [tokens, vocabulary] elements is made: the largest allocation is one chunk's, or the head's gradient."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Largest(TorchDispatchMode):
-        elements = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            for value in result if isinstance(result, tuple | list) else (result,):
-                if isinstance(value, torch.Tensor):
-                    self.elements = max(self.elements, value.numel())
-            return result
-
     tokens, width, vocabulary, chunk = 400, 4, 3000, 10
     hidden, weight = torch.randn(tokens, width, requires_grad=True), torch.nn.Parameter(torch.randn(vocabulary, width))
     with Largest() as largest:

@@ -1,4 +1,4 @@
-"""One rank of the trainer tests, run as a process of its own: FOLDER OUTPUT, with torch.distributed's environment.
+"""One rank of the trainer tests, run as a process of its own: FOLDER OUTPUT STAGES, by helpers.run_ranks.
 
 For each ZeRO stage: the loss and whole gradients before the first optimizer step, then one step, then a checkpoint.
 """
@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from deepspeed.utils import safe_get_full_grad
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]
 from helpers import random_groups
 
 from tower_rl.batching import assemble

@@ -12,7 +12,15 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, Qwen2ForCausalLM
 
 from tower_rl.config.schema import Model
-from tower_rl.models.load import ModelError, load_model, load_tokenizer, local_folder, stop_token_ids, vocabulary_size
+from tower_rl.models.load import (
+    SUPERVISED_FAMILIES,
+    ModelError,
+    load_model,
+    load_tokenizer,
+    local_folder,
+    stop_token_ids,
+    vocabulary_size,
+)
 
 
 @pytest.fixture
@@ -65,8 +73,16 @@ def test_a_folder_without_config(tmp_path: Path) -> None:
 def test_an_unsupported_family_is_refused(copy: Path) -> None:
     edit(copy / "config.json", model_type="gemma2")
     for call in (lambda: local_folder(Model(path=str(copy))), lambda: load_model(copy, "float32")):
-        with pytest.raises(ModelError, match="family 'gemma2'; supported are llama, qwen2, qwen3"):
+        with pytest.raises(ModelError, match=r"family 'gemma2'; supported here are llama, qwen2, qwen3$"):
             call()
+
+
+def test_supervised_stages_take_gemma_and_no_other_stage_does(copy: Path) -> None:
+    edit(copy / "config.json", model_type="gemma2")
+    assert local_folder(Model(path=str(copy)), SUPERVISED_FAMILIES) == copy
+    edit(copy / "config.json", model_type="gpt2")
+    with pytest.raises(ModelError, match=r"'gpt2'; supported here are llama, qwen2, qwen3, gemma2, gemma3_text$"):
+        local_folder(Model(path=str(copy)), SUPERVISED_FAMILIES)
 
 
 def test_a_damaged_config(copy: Path) -> None:

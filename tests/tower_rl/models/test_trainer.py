@@ -1,44 +1,21 @@
 """DeepSpeed ranks against each other and against plain torch."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from helpers import plain_loss, plain_model, random_groups
+from helpers import plain_loss, plain_model, random_groups, run_ranks
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-HERE = Path(__file__).parent
 pytestmark = pytest.mark.ranks
 SIZES = (3, 2, 4)
-
-
-def run_ranks(world, folder, output, stages):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "LOCAL_RANK": "0"}
-    env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "ranks.py"), str(folder), str(output), stages]
-    ranks = [
-        subprocess.Popen(command, env=env | {"RANK": str(r)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for r in range(world)
-    ]
-    for rank in ranks:
-        text, _ = rank.communicate(timeout=400)
-        assert rank.returncode == 0, text[-3000:]
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_model, tmp_path_factory):
     """What one rank and two ranks found, at each ZeRO stage."""
     output = tmp_path_factory.mktemp("ranks")
-    run_ranks(1, tiny_model, output, "0")
-    run_ranks(2, tiny_model, output, "0,1,2,3")
+    run_ranks("ranks.py", 1, tiny_model, output, "0")
+    run_ranks("ranks.py", 2, tiny_model, output, "0,1,2,3")
     return output
 
 
