@@ -86,9 +86,9 @@ def run_rank(config: Mapping[str, Any]) -> None:
     rank, ranks = context.get_world_rank(), context.get_world_size()
     log_to(str(settings.logs / f"{settings.stage.name}-{rank}.log"))
     import torch
-    from tower_rl.models.supervised import SupervisedTrainer
 
     from tower_rl.data.feed import MaterialisedFeed
+    from tower_rl.models.supervised import SupervisedTrainer
     from tower_rl.stages.diary import Diary
     from tower_rl.stages.supervised import train
 

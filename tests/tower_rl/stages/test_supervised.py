@@ -196,7 +196,12 @@ def test_a_validation_that_belongs_to_the_checkpoint_stays(tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, Learner(dies_at=5), settings=settings)
     folder = run(tmp_path, Learner(), settings=settings, attempt=2)
-    assert [(row["step"], row["attempt"]) for row in read(folder.validation, superseded=True)] == [(0, 1), (4, 1), (8, 2), (10, 2)]
+    assert [(row["step"], row["attempt"]) for row in read(folder.validation, superseded=True)] == [
+        (0, 1),
+        (4, 1),
+        (8, 2),
+        (10, 2),
+    ]
 
 
 def test_without_a_checkpoint_everything_begins_anew(tmp_path):
