@@ -10,7 +10,7 @@ import ray.train
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.api.exceptions import RayTrainError, TrainingFailedError, WorkerGroupError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from actors.process import idle_env, log_to
@@ -105,12 +105,14 @@ def _environment(threads: int, gpus: bool) -> dict[str, str]:
 
 
 def _plainly(failures: Mapping[int, BaseException]) -> Exception:
-    """The error for the user: the first that a rank raised on purpose, else the first."""
+    """The error for the user: the first that a rank raised on purpose, else that of a rank which died, else the first."""
     for error in failures.values():
         for known in (error, getattr(error, "cause", None), error.__cause__):
             if isinstance(known, RunError | DataError | ModelError | CheckpointError):
                 return known
-    rank, error = next(iter(failures.items()))
+    # Ranks that wait for a dead one raise, too; Ray's own errors are about the dead.
+    died = {rank: error for rank, error in failures.items() if isinstance(error, RayTrainError)}
+    rank, error = next(iter((died or failures).items()))
     return WorkerLost(f"rank {rank} of the stage is lost: {_last_line(error)}")
 
 
