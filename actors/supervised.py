@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2.api.exceptions import RayTrainError, TrainingFailedError, WorkerGroupError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from actors.process import idle_env, log_to
+from tower_rl.checkpoint import CheckpointError
 from tower_rl.config.schema import Policy, SupervisedStage
 from tower_rl.data.rows import DataError
 from tower_rl.models.errors import ModelError
@@ -41,12 +43,12 @@ def fit(settings: Settings, *, gpus: bool, start_timeout_s: float) -> None:
     """Run the stage to its end.
 
     Raises:
-        RunError, DataError, ModelError: what a rank raised, as it was.
-        WorkerLost: if ranks were lost more often than `stage.restarts`.
+        RunError, DataError, ModelError, CheckpointError: what a rank raised, as it was.
+        WorkerLost: if ranks were lost more often than `stage.restarts`, or what watches them is lost.
     """
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(start_timeout_s)
     policy, stage = settings.policy, settings.stage
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         run_rank,
         train_loop_config={"settings": settings},
         scaling_config=ScalingConfig(
@@ -65,7 +67,16 @@ def fit(settings: Settings, *, gpus: bool, start_timeout_s: float) -> None:
     except WorkerGroupError as error:
         raise _plainly(error.worker_failures) from error
     except TrainingFailedError as error:
-        raise RunError(f"stage {stage.name} could not be run: {_first_line(error)}") from error
+        raise RunError(f"stage {stage.name} could not be run: {_last_line(error)}") from error
+    except RayActorError as error:
+        raise WorkerLost(f"the process that watches the ranks of stage {stage.name} is lost: {_last_line(error)}") from error
+
+
+class _Trainer(TorchTrainer):
+    """Leaves Ctrl-C to the caller: Ray Train's own handler waits without a deadline, ends the process with code 0, and stays."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
 
 
 def run_rank(config: Mapping[str, Any]) -> None:
@@ -75,9 +86,9 @@ def run_rank(config: Mapping[str, Any]) -> None:
     rank, ranks = context.get_world_rank(), context.get_world_size()
     log_to(str(settings.logs / f"{settings.stage.name}-{rank}.log"))
     import torch
-    from tower_rl.models.supervised import SupervisedTrainer
 
     from tower_rl.data.feed import MaterialisedFeed
+    from tower_rl.models.supervised import SupervisedTrainer
     from tower_rl.stages.diary import Diary
     from tower_rl.stages.supervised import train
 
@@ -94,15 +105,17 @@ def _environment(threads: int, gpus: bool) -> dict[str, str]:
 
 
 def _plainly(failures: Mapping[int, BaseException]) -> Exception:
-    """The error for the user: the first that a rank raised on purpose, else the first."""
+    """The error for the user: the first that a rank raised on purpose, else that of a rank which died, else the first."""
     for error in failures.values():
         for known in (error, getattr(error, "cause", None), error.__cause__):
-            if isinstance(known, RunError | DataError | ModelError):
+            if isinstance(known, RunError | DataError | ModelError | CheckpointError):
                 return known
-    rank, error = next(iter(failures.items()))
-    return WorkerLost(f"rank {rank} of the stage is lost: {_first_line(error)}")
+    # Ranks that wait for a dead one raise, too; Ray's own errors are about the dead.
+    died = {rank: error for rank, error in failures.items() if isinstance(error, RayTrainError)}
+    rank, error = next(iter((died or failures).items()))
+    return WorkerLost(f"rank {rank} of the stage is lost: {_last_line(error)}")
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -90,6 +90,7 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
     from actors.supervised import Settings, fit
     from clusters.connect import connect
     from clusters.placement import gpus_for_ranks
+    from tower_rl.data.corpus import recipe
     from tower_rl.models.load import SUPERVISED_FAMILIES, load_tokenizer, local_folder
     from tower_rl.reporting.follow import following
     from tower_rl.reporting.metrics import read
@@ -105,6 +106,7 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
     progress.header(f"{config.run.name} / {stage.name}", facts)
     model = local_folder(config.model, SUPERVISED_FAMILIES)
     load_tokenizer(model)
+    recipe.parts(config.data)  # refuses now a corpus that is not there
     progress.note("starting Ray and preparing the corpora ...")
     with connect(config.cluster, policy.workers + 1) as dashboard:
         if dashboard:

@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
+from processes import family, start, survivors, wait_until
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tower_rl import checkpoint
@@ -19,10 +18,7 @@ from tower_rl.reporting.rollouts import read_rollouts
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[2]
 STEPS, PROMPTS = 6, 4
-RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-"""Ray's agents of a node notice the end of their raylet by themselves, minutes later."""
 
 CONFIG = """
 run: {{name: tiny, dir: {folder}}}
@@ -41,58 +37,6 @@ verifiers:
 evaluation: {{prompts: 4, samples: 2}}
 stages: [{{name: rl, kind: rlvr, steps: 6, save_every: 2, keep_last: 2, kl_coefficient: 0.05}}]
 """
-
-
-def start(config, *flags):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tower_rl.run", str(config), *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def wait_until(condition, seconds, process):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < end, "nothing happened in time"
-        time.sleep(0.2)
-
-
-def family(pid):
-    """The process and all below it with their command lines, from /proc."""
-    parents, names = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                names[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
-            except OSError:
-                continue
-    found, todo = {}, [pid]
-    while todo:
-        current = todo.pop()
-        found[current] = names.get(current, "")
-        todo += [child for child, parent in parents.items() if parent == current]
-    return found
-
-
-def survivors(relatives):
-    """Command lines of those that are still there after a minute; Ray's own agents do not count."""
-    ours = [pid for pid, name in relatives.items() if not name.startswith(RAYS_OWN)]
-    end = time.monotonic() + 60
-    while any(map(alive, ours)) and time.monotonic() < end:
-        time.sleep(0.5)
-    return [relatives[pid] for pid in ours if alive(pid)]
-
-
-def alive(pid):
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

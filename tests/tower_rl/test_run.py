@@ -47,6 +47,18 @@ def test_options_may_stand_before_overrides(tmp_path):
     assert not list(tmp_path.iterdir()), "a plan leaves nothing behind"
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_plan_of_a_supervised_stage_needs_no_cluster(tmp_path, workers):
+    result = run("configs/sft_smollm.yaml", "--plan", f"policy.workers={workers}", f"run.dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert "stage 0-sft (sft): 100 steps, checkpoint every 50" in result.stdout
+    assert f"{workers} x policy rank on Ray Train" in result.stdout
+    assert "a step: 4096 tokens, 8 packs of 512" in result.stdout
+    assert "in all: 409,600 tokens of django" in result.stdout
+    assert "starting Ray" not in result.stdout
+    assert not list(tmp_path.iterdir()), "a plan leaves nothing behind"
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -88,7 +88,7 @@ def test_missing_key_points_to_the_mapping(problems: Problems, changed: Changed)
         ("policy: {warmup_steps: -1}", "policy.warmup_steps: must be at least 0, not -1"),
         ("policy: {weight_decay: .inf}", "policy.weight_decay: must be a finite number, not inf"),
         ("policy: {zero_stage: 4}", "policy.zero_stage: must be 0, 1, 2 or 3, not 4"),
-        ("policy: {schedule: cosinus}", "policy.schedule: must be constant, linear or cosine, not 'cosinus'"),
+        ("policy: {schedule: cosinus}", "policy.schedule: must be constant, linear, cosine, wsd or inverse_sqrt, not 'cosinus'"),
     ],
 )
 def test_wrong_value(problems: Problems, good: str, line: str, problem: str) -> None:
@@ -144,7 +144,7 @@ def test_source_that_is_no_mapping(problems: Problems, good: str) -> None:
 
 
 def test_unknown_stage_kind(problems: Problems, changed: Changed) -> None:
-    assert problems(changed("kind: rlvr", "kind: sft")) == ["x.yaml:17: stages.0.kind: unknown kind 'sft'; known: rlvr"]
+    assert problems(changed("kind: rlvr", "kind: dpo")) == ["x.yaml:17: stages.0.kind: unknown kind 'dpo'; known: cpt, rlvr, sft"]
 
 
 def test_verifier_of_neither_shape(problems: Problems, changed: Changed) -> None:

@@ -173,6 +173,94 @@ def test_every_rule_is_documented() -> None:
     assert all(rule.__doc__ for rule in RULES)
 
 
+# --- cpt and sft
+
+
+@pytest.fixture
+def tuning() -> str:
+    """A good configuration of 14 lines with an sft stage."""
+    return (Path(__file__).parent / "supervised.yaml").read_text(encoding="utf-8")
+
+
+def test_a_supervised_configuration_needs_no_sources_and_no_verifiers(problems: Problems, tuning: str) -> None:
+    assert problems(tuning) == []
+    assert problems(tuning.replace("kind: sft", "kind: cpt")) == []
+
+
+def test_a_micro_batch_too_small_for_a_pack(problems: Problems, tuning: str) -> None:
+    text = tuning + "    sequence_length: 2048\npolicy:\n  tokens_per_micro_batch: 2047\n"
+    line = "x.yaml:17: policy.tokens_per_micro_batch: must be at least stages.0.sequence_length = 2048, not 2047"
+    assert problems(text) == [line]
+    assert problems(text.replace("kind: sft", "kind: cpt")) == [line]
+    assert problems(text.replace("2047", "2048")) == []
+
+
+def test_prompts_need_not_fit_where_there_are_none(problems: Problems, tuning: str) -> None:
+    assert problems(tuning + "rollout: {max_new_tokens: 100000}\n") == []
+
+
+def test_supervised_stages_without_corpora(problems: Problems, tuning: str) -> None:
+    text = tuning.replace("    django:\n      kind: gettext\n      languages: [de]\n", "").replace("corpora:", "corpora: {}")
+    assert problems(text) == ["x.yaml:7: data.corpora: must not be empty: stage sft takes its texts from there"]
+
+
+def test_rlvr_without_sources_and_verifiers(problems: Problems, tuning: str) -> None:
+    assert problems(tuning.replace("kind: sft", "kind: rlvr")) == [
+        "x.yaml:1: verifiers: must not be empty: a stage of kind rlvr is rewarded by them",
+        "x.yaml:6: data.sources: must not be empty: a stage of kind rlvr takes its prompts from there",
+    ]
+
+
+def test_weights_of_an_unknown_corpus(problems: Problems, tuning: str) -> None:
+    assert problems(tuning + "    weights:\n      django: 1\n      djang: 2\n") == [
+        "x.yaml:17: stages.0.weights.djang: no corpus 'djang'; corpora are django"
+    ]
+
+
+def test_inverse_square_root_needs_a_warm_up(problems: Problems, tuning: str) -> None:
+    text = tuning + "policy:\n  schedule: inverse_sqrt\n  warmup_steps: 0\n"
+    assert problems(text) == [
+        "x.yaml:17: policy.warmup_steps: must be at least 1 for the schedule inverse_sqrt, which falls from there"
+    ]
+    assert problems(text.replace("warmup_steps: 0", "warmup_steps: 1")) == []
+    assert problems(text.replace("inverse_sqrt", "cosine")) == []
+
+
+def test_wsd_needs_a_decay_that_fits(problems: Problems, tuning: str) -> None:
+    text = tuning + "policy:\n  schedule: wsd\n  warmup_steps: 10\n  decay_steps: 11\n"
+    assert problems(text) == ["x.yaml:18: policy.decay_steps: with warmup_steps more than the 20 steps of stage sft"]
+    assert problems(text.replace("decay_steps: 11", "decay_steps: 10")) == []
+    assert problems(text.replace("decay_steps: 11", "decay_steps: 0")) == [
+        "x.yaml:18: policy.decay_steps: must be at least 1 for the schedule wsd, which ends with them"
+    ]
+
+
+def test_adapters_are_not_for_rlvr(problems: Problems, good: str, tuning: str) -> None:
+    lora = "policy:\n  lora: {rank: 8}\n"
+    assert problems(good + "rollout: {max_new_tokens: 8}\n" + lora) == [
+        "x.yaml:21: policy.lora: is for stages of kind cpt and sft; rlvr with adapters comes with a later release"
+    ]
+    assert problems(tuning + lora) == []
+
+
+def test_kinds_of_tasks_that_are_not_there(problems: Problems, tuning: str) -> None:
+    known = "choose_better, error_spans, formality, post_edit, terminology, translate"
+    text = tuning.replace("data:\n", "data:\n  parallel:\n    tasks:\n      translate: 1\n      post_edt: 0.5\n")
+    assert problems(text) == [f"x.yaml:10: data.parallel.tasks.post_edt: no kind of task 'post_edt'; they are {known}"]
+    assert problems(tuning.replace("data:\n", "data:\n  parallel:\n    tasks: {}\n")) == [
+        f"x.yaml:8: data.parallel.tasks: must not be empty; kinds of tasks are {known}"
+    ]
+
+
+def test_a_quality_filter_that_is_not_installed(problems: Problems, tuning: str) -> None:
+    text = tuning.replace("data:\n", "data:\n  cleaning:\n    quality:\n      use: mth\n      minimum: 0.5\n")
+    assert problems(text) == [
+        "x.yaml:9: data.cleaning.quality.use: unknown verifier 'mth'; known: constraints, math, or module:attribute"
+    ]
+    assert problems(text.replace("mth", "math")) == []
+    assert problems(text.replace("mth", "my.package:Verifier")) == []
+
+
 # --- names that are known elsewhere, in modules too slow to import here
 
 
