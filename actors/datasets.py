@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pyarrow as pa
 import ray
+from ray import cloudpickle
 from ray.data import DataContext, Dataset
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
@@ -185,6 +185,7 @@ def _context(stall_s: float) -> Iterator[None]:
     context.execution_no_progress_timeout_s = stall_s
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     with DataContext.current(context):
         yield
 
@@ -197,16 +198,12 @@ def _summaries(waited_for: str, dataset: Dataset, stall_s: float) -> Iterator[Su
     except ExecutionTimeoutError:
         raise DeadlineExceeded(f"gave up waiting for {waited_for} after {stall_s:.0f} s without progress") from None
     except RayTaskError as error:
-        raise _of_user(error) or error from error
+        if isinstance(error.cause, RunError | DataError):
+            message = str(error.cause).split("\nFailed to apply UDF transform")[0]  # advice about Ray's settings follows
+            raise type(error.cause)(message) from error
+        raise
     except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
         raise WorkerLost(f"{waited_for}: a worker is lost: {str(error).strip().splitlines()[0]}") from error
-
-
-def _of_user(error: BaseException | None) -> BaseException | None:
-    """The error for the user that an error came from."""
-    while error is not None and not isinstance(error, RunError | DataError):
-        error = error.cause if isinstance(error, RayTaskError) else error.__cause__
-    return error
 
 
 @contextmanager

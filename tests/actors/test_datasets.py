@@ -3,10 +3,13 @@
 import hashlib
 import json
 import random
+import socket
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,8 +22,11 @@ from tower_rl.config.corpora import Cleaning, Quality
 from tower_rl.data.corpus.records import RECORDS
 from tower_rl.data.rows import DataError
 from tower_rl.protocols import DeadlineExceeded
+from verifiers.registry import UnknownVerifier
 
 pytestmark = pytest.mark.ray
+for module in (__name__, "corpus_rows"):  # workers cannot import these files
+    ray.cloudpickle.register_pickle_by_value(sys.modules[module])
 
 WORDS = [f"word{n}" for n in range(50)]
 CLEANING = Cleaning(near_duplicates=0.7)
@@ -97,6 +103,14 @@ def digest(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@ray.remote
+class Hog:
+    """Takes cores and does nothing."""
+
+    def here(self):
+        pass
+
+
 def slow_made_up(part):
     """The same, the first parts last."""
     time.sleep(max(0, 3 - part) * 0.5)
@@ -105,10 +119,10 @@ def slow_made_up(part):
 
 def test_the_result_depends_on_no_schedule(cluster, tmp_path, monkeypatch):
     prepare(recipe(), tmp_path / "one", 120)
-    hog = ray.remote(num_cpus=ray.cluster_resources()["CPU"] - 1)(time.sleep)
-    alone = hog.remote(20)  # leaves one core
+    hog = Hog.options(num_cpus=ray.cluster_resources()["CPU"] - 1).remote()  # leaves one core
+    ray.get(hog.here.remote(), timeout=60)
     prepare(recipe(), tmp_path / "two", 120)
-    ray.cancel(alone, force=True)
+    ray.kill(hog)
     monkeypatch.setattr(datasets, "KEYS_A_BUCKET", 100)
     prepare(recipe(read=slow_made_up), tmp_path / "three", 120)
     assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(tmp_path / "three")
@@ -144,13 +158,20 @@ def unreadable(part):
     yield
 
 
+def refuse(rows):
+    raise DataError("no more")
+
+
 def test_errors_arrive_as_themselves(cluster, tmp_path):
-    with pytest.raises(DataError, match=r"^corpus 'a': file 0 cannot be read: no such file$"):
+    with pytest.raises(DataError) as error:
         prepare(recipe(1, read=unreadable), tmp_path / "prepared", 120)
+    assert str(error.value) == "corpus 'a': file 0 cannot be read: no such file"
     with pytest.raises(DataError, match="no file matches"):
         prepare(recipe(cleaning=Cleaning(decontaminate=[str(tmp_path / "none")])), tmp_path / "prepared", 120)
-    with pytest.raises(LookupError, match="no verifier 'nobody'"):
+    with pytest.raises(UnknownVerifier, match="no verifier 'nobody'"):
         prepare(recipe(cleaning=Cleaning(quality=Quality(use="nobody", minimum=0.5))), tmp_path / "prepared", 120)
+    with pytest.raises(DataError, match="^no more$"):
+        prepare(recipe(make=[refuse]), tmp_path / "prepared", 120)
     assert not list(tmp_path.iterdir())
 
 
@@ -178,7 +199,9 @@ def shorter(rows):
 
 def test_functions_behind_cleaning(cluster, tmp_path):
     index = prepare(
-        recipe(cleaning=Cleaning(quality=Quality(use="corpus_rows:Picky", minimum=0.5)), make=[shorter]), tmp_path / "p", 120
+        recipe(cleaning=Cleaning(quality=Quality(use="length", options={"target": 30}, minimum=0.5)), make=[shorter]),
+        tmp_path / "p",
+        120,
     )
     rows = rows_of(tmp_path / "p", index)
     assert index["dropped"]["make: odd"] in (len(rows), len(rows) - 1) or abs(index["dropped"]["make: odd"] - len(rows)) <= 6
@@ -186,8 +209,6 @@ def test_functions_behind_cleaning(cluster, tmp_path):
 
 
 def test_killed_preparations_are_tidied_up(cluster, tmp_path):
-    import socket
-
     left = tmp_path / f".prepared.{socket.gethostname()}.999999999.partial"
     left.mkdir()
     prepare(recipe(1), tmp_path / "prepared", 120)
@@ -204,8 +225,6 @@ def many(part):
 
 def private_memory():
     """Of this process, in MiB."""
-    import psutil
-
     memory = psutil.Process().memory_info()
     return (memory.rss - memory.shared) / 2**20
 
