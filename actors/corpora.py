@@ -42,8 +42,9 @@ def prepared(config: Config, stage: CptStage | SftStage, model: Path, about: Pat
         parts=read,
         read=partial(dispatch.tables),
         cleaning=config.data.cleaning,
-        make=recipe.make(config.data, stage, config.run.seed, model),
+        make=recipe.make(stage, model),
         max_rejects={name: corpus.max_rejects for name, corpus in config.data.corpora.items()},
+        pairs=recipe.pairs(config.data, config.run.seed),
     )
     prepare(asked, rows, config.data.stall_timeout_s)
     about.mkdir(parents=True, exist_ok=True)
