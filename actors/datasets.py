@@ -132,7 +132,7 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
     bad: Counter[str] = Counter()
     shown: dict[str, list[tuple[str, list[str]]]] = {}
     items = [{"part": number, "pickled": cloudpickle.dumps(part)} for number, part in enumerate(recipe.parts)]
-    with _context(stall_s):
+    with context(stall_s):
         # Another share of a core than cleaning has, or Ray Data would make one task of both, and clean a large file on one core.
         tables = _blocks(items).map_batches(
             partial(_read, recipe.read), batch_size=1, batch_format="pyarrow", num_cpus=READING_CPUS
@@ -186,7 +186,7 @@ def _each(
         return _said([function(**item) for item in batch.to_pylist()])
 
     if items:
-        with _context(stall_s):
+        with context(stall_s):
             yield from _summaries(waited_for, _blocks(items).map_batches(call, batch_size=1, batch_format="pyarrow"), stall_s)
 
 
@@ -200,7 +200,7 @@ def _said(summaries: Sequence[Summary]) -> pa.Table:
 
 
 @contextmanager
-def _context(stall_s: float) -> Iterator[None]:
+def context(stall_s: float) -> Iterator[None]:
     """Ray Data's settings for data sets that are made and run inside."""
     context = DataContext.get_current().copy()
     context.target_max_block_size = CHUNK_BYTES

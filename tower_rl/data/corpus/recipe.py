@@ -43,6 +43,11 @@ def make(stage: CptStage | SftStage, model: Path) -> list[Make]:
     return [*texts, _Tokenize(model, learn, stage.sequence_length, stage.held_out)]
 
 
+def alone(data: Data, stage: CptStage | SftStage, seed: int, model: Path) -> list[Make]:
+    """From clean rows (RECORDS) to tokens (TOKENS), each by itself: nothing is pivoted or joined, and no terms are known."""
+    return [pairs(data, seed).instruct({}), *make(stage, model)]
+
+
 def digest(data: Data, stage: CptStage | SftStage, seed: int, model: Path, read: Sequence[Part[Any]]) -> str:
     """Of all that packs depend on: files, their order, configuration, tokenizer, and the version of this code."""
     told = {
