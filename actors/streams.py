@@ -26,7 +26,7 @@ NO_DEADLINE = -1.0
 
 
 def streamed(config: Config, stage: CptStage | SftStage, model: Path, work: Path) -> Dataset:
-    """All rows of the corpora (TOKENS), dropped ones too, in an order that nobody promises; made when they are read, each epoch anew.
+    """All rows of the corpora (TOKENS), dropped ones too, in no certain order; made when they are read, each epoch anew.
 
     Every row is cleaned and made an instruction by itself, so there is no search for duplicates.
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tower_rl.config.schema import CptStage, Data, SftStage
 from tower_rl.data.corpus.groups import Pairs
-from tower_rl.data.corpus.instructions.convert import as_text, check_tasks
+from tower_rl.data.corpus.instructions.convert import as_text
 from tower_rl.data.corpus.readers import dispatch
 from tower_rl.data.corpus.readers.part import Part
 from tower_rl.data.corpus.tokenizing import tokenize
@@ -31,8 +31,7 @@ def parts(data: Data) -> list[Part[Any]]:
 
 
 def pairs(data: Data, seed: int) -> Pairs:
-    """What becomes of the pairs. Raises DataError for a task that is none."""
-    check_tasks(data.parallel)
+    """What becomes of the pairs."""
     return Pairs(data.parallel, seed)
 
 
