@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +21,9 @@ from tower_rl.data.corpus import recipe
 from tower_rl.data.corpus.readers import dispatch
 from tower_rl.data.pack_index import INDEX as PACK_INDEX
 from tower_rl.data.packing import packs
+from tower_rl.protocols import DeadlineExceeded
 
+T = TypeVar("T")
 WINDOW = 16_384
 """Documents that are packed together."""
 _BATCH_ROWS = 4096
@@ -42,8 +45,9 @@ def prepared(config: Config, stage: CptStage | SftStage, model: Path, about: Pat
         parts=read,
         read=partial(dispatch.tables),
         cleaning=config.data.cleaning,
-        make=recipe.make(config.data, stage, config.run.seed, model),
+        make=recipe.make(stage, model),
         max_rejects={name: corpus.max_rejects for name, corpus in config.data.corpora.items()},
+        pairs=recipe.pairs(config.data, config.run.seed),
     )
     prepare(asked, rows, config.data.stall_timeout_s)
     about.mkdir(parents=True, exist_ok=True)
@@ -51,16 +55,38 @@ def prepared(config: Config, stage: CptStage | SftStage, model: Path, about: Pat
         shutil.copyfile(rows / file, about / file)
     if not (folder / PACK_INDEX).exists():
         task: Any = ray.remote(_pack)
-        get("packing", config.data.stall_timeout_s, [task.remote(rows, folder, stage.sequence_length)])
+        with NamedTemporaryFile(dir=cache, prefix=f".{folder.name}.") as sign:
+            packing = task.remote(rows, folder, stage.sequence_length, Path(sign.name))
+            await_working("packing", packing, Path(sign.name), config.data.stall_timeout_s)
     return folder
 
 
-def _pack(rows: Path, folder: Path, sequence_length: int) -> None:
+def await_working(waited_for: str, task: ray.ObjectRef, sign: Path, stall_s: float) -> None:
+    """Wait for a task as long as it gives a sign of work, by a new time of this file, at least every `stall_s` seconds.
+
+    Raises DeadlineExceeded, and what the task raises.
+    """
+    seen = 0
+    while not ray.wait([task], timeout=stall_s)[0]:
+        last, seen = seen, sign.stat().st_mtime_ns
+        if seen == last:
+            ray.cancel(task, force=True)
+            raise DeadlineExceeded(f"gave up waiting for {waited_for} after {stall_s:.0f} s without progress")
+    get(waited_for, stall_s, [task])
+
+
+def _pack(rows: Path, folder: Path, sequence_length: int, sign: Path) -> None:
     index = json.loads((rows / INDEX).read_text(encoding="utf-8"))
     tables = _tables([rows / shard["file"] for shard in index["shards"]])
     dropped = {corpus: told["dropped"] for corpus, told in index["corpora"].items()}
-    made = packs(tables, sequence_length, WINDOW)
-    pack_writer.write(folder, made, sequence_length=sequence_length, dropped=dropped, facts={})
+    made = packs(_signed(sign, tables), sequence_length, WINDOW)
+    pack_writer.write(folder, _signed(sign, made), sequence_length=sequence_length, dropped=dropped, facts={})
+
+
+def _signed(sign: Path, items: Iterable[T]) -> Iterator[T]:
+    for item in items:
+        os.utime(sign)
+        yield item
 
 
 def _tables(files: list[Path]) -> Iterator[pa.Table]:

@@ -1,7 +1,8 @@
 """Corpora to shards of training rows, by Ray Data: streaming, so that neither the driver nor a worker ever holds a corpus.
 
 Three passes, whose stations tower_rl.data.corpus.chunks describes: rows are read and cleaned chunk by chunk; keys of all chunks
-are compared range by range, so that duplicates are found across corpora; chunks are finished. Rows live on disk between the
+are compared range by range, so that duplicates are found across corpora; chunks are finished. The last is two where pairs are
+needed together (tower_rl.data.corpus.groups): bucket by bucket, or for a glossary of all. Rows live on disk between the
 passes, and only small summaries come back. Which worker does what, and when, changes nothing in the result.
 """
 
@@ -26,10 +27,11 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
 from tower_rl.config.corpora import Cleaning
-from tower_rl.data.corpus import chunks, tally
+from tower_rl.data.corpus import chunks, groups, tally
 from tower_rl.data.corpus.chunks import Summary
 from tower_rl.data.corpus.cleaning.decontaminate import evaluation_hashes
 from tower_rl.data.corpus.cleaning.table import Step
+from tower_rl.data.corpus.groups import Pairs
 from tower_rl.data.rows import DataError
 from tower_rl.files import replace_text
 from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
@@ -42,6 +44,9 @@ RETRIES = 3
 """How often a task is started anew whose worker's process died."""
 KEYS_A_BUCKET = 2**20
 """Keys that are compared at once: 24 MB, and at most 512 MB of signatures where all are near each other."""
+
+BUCKET_BYTES = 8 * 2**20
+"""Of pairs that are joined or pivoted at once; as Python objects they take some ten times as much."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Recipe:
     """From clean rows to training rows: tables with at least id, corpus, language, dropped and detail."""
     max_rejects: Mapping[str, float]
     """Of each corpus, the share of rows that cannot be read above which the preparation stops."""
+    pairs: Pairs | None = None
+    """What becomes of pairs before `make`; None: nothing."""
 
 
 def prepare(recipe: Recipe, folder: Path, stall_s: float) -> dict[str, Any]:
@@ -87,33 +94,48 @@ def prepare(recipe: Recipe, folder: Path, stall_s: float) -> dict[str, Any]:
 def _prepare(recipe: Recipe, work: Path, stall_s: float) -> dict[str, Any]:
     cleaning = recipe.cleaning
     np.save(work / chunks.EVALUATION, evaluation_hashes(cleaning.decontaminate))
-    counts, keys = _read_and_clean(recipe, work, stall_s)
-    for kind, n in keys.items():
-        buckets = -(-n // KEYS_A_BUCKET)
+    counts, sizes = _read_and_clean(recipe, work, stall_s)
+    for kind in ("exact", "near"):
+        buckets = -(-sizes[kind] // KEYS_A_BUCKET)
         compare = partial(chunks.compare, work, kind, cleaning.near_duplicates)
         items = [{"bucket": bucket, "buckets": buckets} for bucket in range(buckets)]
         for _ in _each(f"comparison of {kind} duplicates", items, compare, stall_s):
             pass
-    names = [{"name": path.stem} for path in sorted((work / "chunks").iterdir())]
     shards: dict[str, int] = {}
     samples: list[dict[str, Any]] = []
-    for summary in _each("end of cleaning", names, partial(chunks.finish, work, cleaning, recipe.make), stall_s):
+    for summary in _finished(recipe, work, sizes["pairs"], stall_s):
         counts += chunks.counts_of(summary)
-        shards[summary["name"]] = summary["rows"]
+        shards |= summary["shards"]
         samples = tally.fewest([*samples, *summary["samples"]], cleaning.samples)
     _write_lines(work / DROPPED, (chunks.named(work, sample) for sample in samples))
     _join(work / REJECTS, sorted((work / "rejects").iterdir()))
     return {"shards": _number(work, shards)} | tally.report(counts)
 
 
+def _finished(recipe: Recipe, work: Path, pair_bytes: int, stall_s: float) -> Iterator[Summary]:
+    """What the last stations say."""
+    cleaning, pairs = recipe.cleaning, recipe.pairs
+    names = [{"name": path.stem} for path in sorted((work / "chunks").iterdir())]
+    if pairs is None or not pairs.together:
+        steps = [*([pairs.instruct({})] if pairs else []), *recipe.make]
+        yield from _each("end of cleaning", names, partial(chunks.finish, work, cleaning, steps), stall_s)
+        return
+    buckets = -(-pair_bytes // BUCKET_BYTES)
+    yield from _each("end of cleaning", names, partial(groups.settle, work, cleaning, pairs, buckets), stall_s)
+    if names and pairs.with_terms:
+        yield from _each("the glossary", [{"work": str(work)}], groups.build_terms, stall_s)
+    items = groups.items(work, pairs, buckets)
+    yield from _each("training rows", items, partial(groups.make, work, cleaning.samples, pairs, recipe.make), stall_s)
+
+
 def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.Counts, dict[str, int]]:
-    """Counts of the rows, and how many keys there are of each kind. Raises DataError for too many bad rows."""
+    """Counts of the rows, numbers of keys, and the bytes of pairs. Raises DataError for too many bad rows."""
     counts: tally.Counts = Counter()
-    keys = {"exact": 0, "near": 0}
+    sizes = {"exact": 0, "near": 0, "pairs": 0}
     bad: Counter[str] = Counter()
     shown: dict[str, list[tuple[str, list[str]]]] = {}
     items = [{"part": number, "pickled": cloudpickle.dumps(part)} for number, part in enumerate(recipe.parts)]
-    with _context(stall_s):
+    with context(stall_s):
         # Another share of a core than cleaning has, or Ray Data would make one task of both, and clean a large file on one core.
         tables = _mapped(_blocks(items), partial(_read, recipe.read), 1, READING_CPUS)
         cleaned = _mapped(tables, partial(_clean, work, recipe.cleaning), None, 1)
@@ -122,10 +144,10 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
             bad.update(summary["bad"])
             for corpus, lines in summary["shown"].items():
                 shown[corpus] = sorted([*shown.get(corpus, []), (summary["name"], lines)])[: chunks.FIRST]
-            for kind in keys:
-                keys[kind] += summary[kind]
+            for kind in sizes:
+                sizes[kind] += summary[kind]
     _check_rejects(recipe.max_rejects, counts, bad, shown)
-    return counts, keys
+    return counts, sizes
 
 
 def _check_rejects(
@@ -164,7 +186,7 @@ def _each(
         return _said([function(**item) for item in batch.to_pylist()])
 
     if items:
-        with _context(stall_s):
+        with context(stall_s):
             yield from _summaries(waited_for, _mapped(_blocks(items), call, 1, 1), stall_s)
 
 
@@ -189,7 +211,7 @@ def _said(summaries: Sequence[Summary]) -> pa.Table:
 
 
 @contextmanager
-def _context(stall_s: float) -> Iterator[None]:
+def context(stall_s: float) -> Iterator[None]:
     """Ray Data's settings for data sets that are made and run inside."""
     context = DataContext.get_current().copy()
     context.target_max_block_size = CHUNK_BYTES
@@ -237,6 +259,7 @@ def _publish(work: Path, folder: Path) -> None:
     for name in set(chunks.FOLDERS) - {"shards"}:
         shutil.rmtree(work / name)
     (work / chunks.EVALUATION).unlink()
+    (work / groups.GLOSSARY).unlink(missing_ok=True)
     try:
         work.rename(folder)
     except OSError:

@@ -1,12 +1,14 @@
 """Supervised stages on Ray Train: a group of ranks that starts again from the newest checkpoint when one of them is lost."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray.train
+from ray.data import Dataset
 from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
@@ -14,12 +16,28 @@ from ray.train.v2.api.exceptions import RayTrainError, TrainingFailedError, Work
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from actors.process import idle_env, log_to
+from actors.streams import within
 from tower_rl.checkpoint import CheckpointError
 from tower_rl.config.schema import Policy, SupervisedStage
+from tower_rl.data.feed import MaterialisedFeed, StreamingFeed
 from tower_rl.data.rows import DataError
 from tower_rl.models.errors import ModelError
-from tower_rl.protocols import RunError, WorkerLost
+from tower_rl.protocols import Feed, RunError, WorkerLost
 from tower_rl.runfolder import StageFolder
+
+ROWS = "rows"
+BATCH_ROWS, SHUFFLED_ROWS = 256, 8192
+"""Rows of a stream that a rank takes at once, and among which they are drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """What a rank must know that learns the data set which `fit` is given."""
+
+    stall_timeout_s: float
+    """Deadline of the next rows."""
+    max_rejects: Mapping[str, float]
+    """Of each corpus, the share of bad rows above which the stage stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +49,22 @@ class Settings:
     policy: Policy
     stage: SupervisedStage
     seed: int
-    packs: Path
-    """The folder of packs."""
+    packs: Path | Streaming
+    """The folder of packs, or how rows stream in."""
     folder: StageFolder
     attempt: int
     logs: Path
     threads: int
 
 
-def fit(settings: Settings, *, gpus: bool, start_timeout_s: float) -> None:
+def fit(settings: Settings, *, gpus: bool, start_timeout_s: float, rows: Dataset | None = None) -> None:
     """Run the stage to its end.
+
+    Args:
+        settings: all that the ranks must know.
+        gpus: whether each rank has one.
+        start_timeout_s: deadline of the ranks' start.
+        rows: TOKENS that the ranks share, for a stage that streams.
 
     Raises:
         RunError, DataError, ModelError, CheckpointError: what a rank raised, as it was.
@@ -51,6 +75,7 @@ def fit(settings: Settings, *, gpus: bool, start_timeout_s: float) -> None:
     trainer = _Trainer(
         run_rank,
         train_loop_config={"settings": settings},
+        datasets={} if rows is None else {ROWS: rows},
         scaling_config=ScalingConfig(
             num_workers=policy.workers, use_gpu=gpus, resources_per_worker={"CPU": 1} | ({"GPU": 1} if gpus else {})
         ),
@@ -87,7 +112,6 @@ def run_rank(config: Mapping[str, Any]) -> None:
     log_to(str(settings.logs / f"{settings.stage.name}-{rank}.log"))
     import torch
 
-    from tower_rl.data.feed import MaterialisedFeed
     from tower_rl.models.supervised import SupervisedTrainer
     from tower_rl.stages.diary import Diary
     from tower_rl.stages.supervised import train
@@ -95,9 +119,38 @@ def run_rank(config: Mapping[str, Any]) -> None:
     torch.set_num_threads(settings.threads)
     stage = settings.stage
     learner = SupervisedTrainer(settings.model, settings.dtype, settings.policy, seed=settings.seed)
-    feed = MaterialisedFeed(settings.packs, stage, settings.seed, rank, ranks)
+    feed = _feed(settings, rank, ranks)
     diary = Diary(settings.folder, stage.name, settings.attempt, stage.keep_last, writes=rank == 0)
     train(learner, feed, diary, settings.policy, stage)
+
+
+def _feed(settings: Settings, rank: int, ranks: int) -> Feed:
+    packs, stage = settings.packs, settings.stage
+    if isinstance(packs, Path):
+        return MaterialisedFeed(packs, stage, settings.seed, rank, ranks)
+    shard, wait = ray.train.get_dataset_shard(ROWS), packs.stall_timeout_s
+
+    def tables() -> Iterator[pa.Table]:
+        batches = shard.iter_batches(
+            batch_format="pyarrow",
+            batch_size=BATCH_ROWS,
+            local_shuffle_buffer_size=SHUFFLED_ROWS,
+            local_shuffle_seed=settings.seed,
+        )
+        return within(wait, batches)
+
+    return StreamingFeed(tables, stage, packs.max_rejects, ranks, _all)
+
+
+def _all(said: bool) -> bool:
+    """Whether all ranks say so."""
+    import torch
+    import torch.distributed as dist
+    from ray.train.torch import get_device
+
+    votes = torch.tensor(int(said), device=get_device())
+    dist.all_reduce(votes, op=dist.ReduceOp.MIN)
+    return bool(votes)
 
 
 def _environment(threads: int, gpus: bool) -> dict[str, str]:

@@ -4,6 +4,9 @@ Rows of each corpus and each source of prompts, as the model gets them. Learned 
 tokens are magenta; without colours (NO_COLOR, a pipe) learned spans stand between ⟦ and ⟧. Control characters, which a terminal
 would obey, are shown as pictures.
 
+Rows of corpora are read, cleaned, made instructions and tokenized here one by one. What needs a corpus as a whole is left to the
+preparation of a stage: duplicates, evaluation texts and judges drop no row here, and no pairs are pivoted, joined or given terms.
+
 Exit codes: 0 done; 2 the configuration, the data or the model cannot be used.
 """
 
@@ -26,10 +29,11 @@ from tower_rl.config.load import ConfigError, load
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tower_rl.config.schema import Config
+    from tower_rl.config.schema import Config, CptStage, SftStage
     from tower_rl.types import Prompt
 
 ROWS = 3
+_AT_ONCE = 50
 OPEN, CLOSE = "⟦", "⟧"
 
 _PICTURES: dict[int, int] = {
@@ -86,14 +90,14 @@ def samples(config: "Config", tokenizer: "PreTrainedTokenizerBase", names: froze
     Raises DataError, here or while the tables are read.
     """
     from tower_rl.config.schema import RlvrStage
-    from tower_rl.data.rows import DataError
 
     for stage in config.stages:
         if isinstance(stage, RlvrStage):
             for name in filter(names.__contains__, config.data.sources):
                 yield Sample(stage.name, name, _prompts(config, name, tokenizer))
         else:
-            raise DataError(f"stage {stage.name!r}: corpora cannot be shown yet")
+            for name in filter(names.__contains__, config.data.corpora):
+                yield Sample(stage.name, name, _rows(config, stage, name))
 
 
 def show(tokenizer: "PreTrainedTokenizerBase", sample: Sample, rows: int, console: Console) -> None:
@@ -164,6 +168,21 @@ def _heading(row: dict[str, Any]) -> Text:
     share = f"{count} tokens, {trained} learned ({trained / count:.0%})"
     facts = [row["id"], row["language"], share, "held out" if row["held_out"] else ""]
     return Text("  ".join(filter(None, facts)).translate(_PICTURES), "cyan")
+
+
+def _rows(config: "Config", stage: "CptStage | SftStage", name: str) -> Iterator[pa.Table]:
+    """The rows of a corpus in their order, as tokens; no more is read than is asked for."""
+    from tower_rl.data.corpus import recipe
+    from tower_rl.data.corpus.cleaning.steps import before_duplicates
+    from tower_rl.data.corpus.readers import dispatch
+    from tower_rl.models.load import local_folder
+
+    tokens = recipe.alone(config.data, stage, config.run.seed, local_folder(config.model))
+    for part in dispatch.files(name, config.data.corpora[name]):
+        for table in dispatch.tables(part, _AT_ONCE):
+            for step in (*before_duplicates(config.data.cleaning), *tokens):
+                table = step(table)
+            yield table
 
 
 def _prompts(config: "Config", name: str, tokenizer: "PreTrainedTokenizerBase") -> Iterator[pa.Table]:

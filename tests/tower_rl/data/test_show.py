@@ -134,6 +134,56 @@ def test_one_source_and_an_override(config: Path, capsys: pytest.CaptureFixture[
     assert "system\nBe kind.<|im_end|>" in out
 
 
+@pytest.fixture
+def corpora(tmp_path: Path, tiny_model: Path) -> Path:
+    chat = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello there"}]}
+    (tmp_path / "c.jsonl").write_text(json.dumps(chat) + "\nbroken\n" + json.dumps({"text": "Plain text."}) + "\n")
+    pair = {"source": "The sea", "target": "Das Meer", "source_lang": "en", "target_lang": "de"}
+    (tmp_path / "p.jsonl").write_text((json.dumps(pair) + "\n") * 200)
+    (tmp_path / "config.yaml").write_text(
+        f"""\
+run: {{name: shown, dir: {tmp_path}/run}}
+model: {{path: {tiny_model}}}
+data:
+  corpora:
+    chats: {{kind: jsonl, path: {tmp_path}/c.jsonl}}
+    pairs: {{kind: jsonl, path: {tmp_path}/p.jsonl}}
+  parallel: {{directions: forward}}
+stages: [{{name: train, kind: sft, steps: 1, held_out: 0.0}}]
+"""
+    )
+    return tmp_path / "config.yaml"
+
+
+def test_sft_learns_answers_and_texts(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(corpora), "--rows", "2"]) == 0
+    chats, pairs, _ = capsys.readouterr().out.split("2 rows shown")
+    assert chats.startswith("train / chats\n") and "train / pairs\n" in pairs
+    assert "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n⟦Hello there<|im_end|>⟧" in chats
+    assert "P⟦lain text.<|im_end|>⟧" in chats
+    assert "⟦Das Meer<|im_end|>⟧" in pairs and "The sea" in pairs
+
+
+def test_cpt_learns_all(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(corpora), "--rows", "2", "--corpus", "pairs", "stages.0.kind=cpt"]) == 0
+    out = capsys.readouterr().out
+    before, _, learned = out.partition("⟦")
+    assert "assistant" not in out and "The sea" not in before
+    assert "The sea" in learned and "Das Meer<|im_end|>⟧" in learned
+
+
+def test_bad_rows_of_a_corpus_are_counted(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(corpora), "--corpus", "chats"]) == 0
+    out = capsys.readouterr().out
+    assert "2 rows shown; dropped before the last of them: 1 read: broken JSON" in out
+    assert "pairs" not in out
+
+
+def test_a_corpus_that_is_not_there_is_refused(corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(corpora), "data.corpora.chats.path=/nowhere/x.jsonl"]) == 2
+    assert "/nowhere/x.jsonl" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, problem",
     [

@@ -5,6 +5,8 @@ order, and again.
     clean    chunk of rows -> chunks/, rejects/; keys for comparing -> exact/, near/, signatures/
     compare  keys in a range, of all chunks -> exact-lost/, near-lost/
     finish   chunk, and what it lost -> shards/
+
+Where rows are needed together, `finish` gives way to the stations of tower_rl.data.corpus.groups.
 """
 
 import json
@@ -26,14 +28,20 @@ from tower_rl.data.corpus.cleaning.duplicates import KEYS, LOSERS, Keys, Signatu
 from tower_rl.data.corpus.cleaning.shingles import Hashes
 from tower_rl.data.corpus.cleaning.steps import after_duplicates, before_duplicates
 from tower_rl.data.corpus.cleaning.table import Step
+from tower_rl.data.corpus.instructions.tables import active_pairs
 
-FOLDERS = ("chunks", "rejects", "exact", "near", "signatures", "exact-lost", "near-lost", "shards")
+FOLDERS = (
+    *("chunks", "rejects", "exact", "near", "signatures", "exact-lost", "near-lost", "shards"),
+    *("settled", "to-pivot", "to-join", "terms"),  # of tower_rl.data.corpus.groups
+)
 EVALUATION = "evaluation.npy"
 """Hashes of the evaluation texts."""
 ROWS = 40
 """Bits of a place that count the rows of a part."""
 FIRST = 10
 """Bad rows that an error message shows."""
+_ROW_BYTES = 200
+"""Of a row in memory, beside its texts."""
 
 Summary = dict[str, Any]
 """JSON-like, small whatever the number of rows: `counts`, and what the station's function says."""
@@ -53,8 +61,8 @@ def clean(work: Path, cleaning: Cleaning, table: pa.Table) -> Summary:
         table: RECORDS and a column `place`, rising.
 
     Returns:
-        `name` of the chunk, `counts`, `bad` rows by corpus, `shown` (lines about the first of them, by corpus), and the numbers
-        of `exact` and `near` keys.
+        `name` of the chunk, `counts`, `bad` rows by corpus, `shown` (lines about the first of them, by corpus), the numbers
+        of `exact` and `near` keys, and about how many bytes its `pairs` take.
     """
     where = table["place"].to_numpy()
     name = place_name(int(where[0]))
@@ -73,7 +81,7 @@ def clean(work: Path, cleaning: Cleaning, table: pa.Table) -> Summary:
         np.save(work / "signatures" / f"{name}.places.npy", where[rows])
     for kind, values in keys.items():
         _save(work / kind / f"{name}.npy", values)
-    said = {"name": name, "counts": _flat(counts), "bad": bad, "shown": shown}
+    said = {"name": name, "counts": flat(counts), "bad": bad, "shown": shown, "pairs": _pair_bytes(table)}
     return said | {kind: len(values) for kind, values in keys.items()}
 
 
@@ -95,11 +103,17 @@ def compare(work: Path, kind: str, threshold: float, bucket: int, buckets: int) 
 
 
 def finish(work: Path, cleaning: Cleaning, make: Sequence[Step], name: str) -> Summary:
-    """Drop duplicates, run the rest of the steps and the functions that make training rows, and write the rows in use.
+    """`cleaned` and `shard` in one, with the counts and samples of both."""
+    table, counts, samples = cleaned(work, cleaning, name)
+    made = shard(work, cleaning.samples, make, name, table)
+    return made | {
+        "counts": flat(counts + counts_of(made)),
+        "samples": tally.fewest(samples + made["samples"], cleaning.samples),
+    }
 
-    Returns:
-        `counts`, `samples` of the dropped rows, the shard's `name` and number of `rows`.
-    """
+
+def cleaned(work: Path, cleaning: Cleaning, name: str) -> tuple[pa.Table, tally.Counts, list[dict[str, Any]]]:
+    """Drop duplicates and run the rest of the steps: the rows in use (RECORDS); counts and samples of the dropped."""
     table = pq.read_table(work / "chunks" / f"{name}.parquet")
     where = table["place"].to_numpy()
     table = table.drop_columns(["place"])
@@ -109,25 +123,34 @@ def finish(work: Path, cleaning: Cleaning, make: Sequence[Step], name: str) -> S
     for step in after_duplicates(cleaning, work / EVALUATION):
         table = step(table)
     counts = tally.count_dropped(table) + tally.count_notes(table)
-    samples = tally.samples(table, cleaning.samples)
-    table = table.filter(pc.equal(table["dropped"], ""))
+    return table.filter(pc.equal(table["dropped"], "")), counts, tally.samples(table, cleaning.samples)
+
+
+def shard(work: Path, most: int, make: Sequence[Step], name: str, table: pa.Table) -> Summary:
+    """Run the functions that make training rows, and write the rows in use.
+
+    Returns:
+        `counts`, at most `most` `samples` of the dropped rows for each corpus and reason, and in `shards` the rows of this one.
+    """
     for step in make:
         table = step(table)
-    counts += tally.count_dropped(table)
-    samples += tally.samples(table, cleaning.samples)
     kept = table.filter(pc.equal(table["dropped"], ""))
     pq.write_table(kept, work / "shards" / f"{name}.parquet", compression="zstd")
     return {
-        "counts": _flat(counts + tally.count(kept, "kept")),
-        "samples": tally.fewest(samples, cleaning.samples),
-        "name": name,
-        "rows": kept.num_rows,
+        "counts": flat(tally.count_dropped(table) + tally.count(kept, "kept")),
+        "samples": tally.samples(table, most),
+        "shards": {name: kept.num_rows},
     }
 
 
 def counts_of(summary: Summary) -> tally.Counts:
     """The counts of a summary."""
     return tally.Counts({(corpus, language, what, reason): n for corpus, language, what, reason, n in summary["counts"]})
+
+
+def flat(counts: tally.Counts) -> list[list[Any]]:
+    """Counts for a summary."""
+    return [[*key, n] for key, n in counts.items()]
 
 
 def named(work: Path, sample: dict[str, Any]) -> dict[str, Any]:
@@ -200,5 +223,7 @@ def _between(folder: Path, dtype: np.dtype[np.void], low: int, high: int | None)
     return np.concatenate(found)
 
 
-def _flat(counts: tally.Counts) -> list[list[Any]]:
-    return [[*key, n] for key, n in counts.items()]
+def _pair_bytes(table: pa.Table) -> int:
+    pairs = table.filter(active_pairs(table))
+    texts = (pc.sum(pc.binary_length(pairs[name])).as_py() or 0 for name in ("original", "translation"))
+    return sum(texts) + _ROW_BYTES * int(pairs.num_rows)

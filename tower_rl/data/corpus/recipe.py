@@ -4,22 +4,22 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from tower_rl.config.corpora import ParallelTasks
 from tower_rl.config.schema import CptStage, Data, SftStage
-from tower_rl.data.corpus.instructions.convert import as_text, to_instructions
+from tower_rl.data.corpus.groups import Pairs
+from tower_rl.data.corpus.instructions.convert import as_text
 from tower_rl.data.corpus.readers import dispatch
 from tower_rl.data.corpus.readers.part import Part
 from tower_rl.data.corpus.tokenizing import tokenize
 from tower_rl.models.load import load_tokenizer
 
-VERSION = 1
+VERSION = 2
 """Raised when the same configuration and files come to make other packs."""
 
 Make = Callable[[pa.Table], pa.Table]
@@ -30,12 +30,21 @@ def parts(data: Data) -> list[Part[Any]]:
     return [part for name, corpus in data.corpora.items() for part in dispatch.files(name, corpus)]
 
 
-def make(data: Data, stage: CptStage | SftStage, seed: int, model: Path) -> list[Make]:
-    """From clean rows (RECORDS) to tokens (TOKENS): pairs to instructions, for cpt all to texts, then the model's tokens."""
-    instruct = partial(_instruct, tasks=data.parallel, seed=seed)
+def pairs(data: Data, seed: int) -> Pairs:
+    """What becomes of the pairs."""
+    return Pairs(data.parallel, seed)
+
+
+def make(stage: CptStage | SftStage, model: Path) -> list[Make]:
+    """From clean rows without pairs (RECORDS) to tokens (TOKENS): for cpt all to texts, then the model's tokens."""
     texts = [as_text] if isinstance(stage, CptStage) else []
     learn = "assistant" if isinstance(stage, SftStage) else "all"
-    return [instruct, *texts, _Tokenize(model, learn, stage.sequence_length, stage.held_out)]
+    return [*texts, _Tokenize(model, learn, stage.sequence_length, stage.held_out)]
+
+
+def alone(data: Data, stage: CptStage | SftStage, seed: int, model: Path) -> list[Make]:
+    """From clean rows (RECORDS) to tokens (TOKENS), each by itself: nothing is pivoted or joined, and no terms are known."""
+    return [pairs(data, seed).instruct({}), *make(stage, model)]
 
 
 def digest(data: Data, stage: CptStage | SftStage, seed: int, model: Path, read: Sequence[Part[Any]]) -> str:
@@ -56,10 +65,6 @@ def digest(data: Data, stage: CptStage | SftStage, seed: int, model: Path, read:
 def _tokenizer_files(model: Path) -> list[Path]:
     names = ("tokenizer*", "*.jinja", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
     return sorted({path for name in names for path in model.glob(name)})
-
-
-def _instruct(table: pa.Table, tasks: ParallelTasks, seed: int) -> pa.Table:
-    return to_instructions(table, tasks, seed, {})
 
 
 @dataclass(frozen=True)
