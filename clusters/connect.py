@@ -28,6 +28,8 @@ def connect(cluster: Cluster, cpus_needed: int) -> Iterator[str]:
         RunError: if there is no Ray at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for noisy in ("ray.data", "ray.train"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if cluster.address == "local":

@@ -7,7 +7,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from tower_rl.config.schema import Config
+from tower_rl.config.schema import Config, RlvrStage
 from tower_rl.protocols import RunError
 
 
@@ -32,7 +32,7 @@ def slots(config: Config, gpus: float) -> list[Slot]:
     Raises:
         RunError: if the GPUs do not suffice.
     """
-    needs_reference = any(stage.kl_coefficient > 0 for stage in config.stages)
+    needs_reference = any(isinstance(stage, RlvrStage) and stage.kl_coefficient > 0 for stage in config.stages)
     counts = {"rollout": config.rollout.engines, "policy": config.policy.workers}
     if needs_reference:
         counts["reference"] = config.reference.workers
@@ -50,6 +50,17 @@ def slots(config: Config, gpus: float) -> list[Slot]:
         for _ in range(n)
     ]
     return [*result, Slot("verification", 1, 0)]
+
+
+def gpus_for_ranks(ranks: int) -> bool:
+    """Whether the ranks of a supervised stage get a GPU each; with none in the cluster they compute on CPUs.
+
+    Raises RunError when there are some, but not enough.
+    """
+    gpus = available_gpus()
+    if 0 < gpus < ranks:
+        raise RunError(f"the run needs {ranks} GPUs (policy.workers), the cluster has {gpus:.0f}")
+    return gpus > 0
 
 
 def available_gpus() -> float:

@@ -25,9 +25,14 @@ class CheckpointError(RuntimeError):
     """A checkpoint is damaged, incomplete, or would be overwritten."""
 
 
+def folder_of(stage_dir: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies, or would lie."""
+    return stage_dir / "checkpoints" / f"step-{step}"
+
+
 def begin(stage_dir: Path, step: int) -> Path:
     """Makes the empty folder of a step's checkpoint, in place of an incomplete one; CheckpointError if it is complete."""
-    path = stage_dir / "checkpoints" / f"step-{step}"
+    path = folder_of(stage_dir, step)
     if _is_complete(path):
         raise CheckpointError(f"{path} is a complete checkpoint already; it is not overwritten")
     if path.exists():

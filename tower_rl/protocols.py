@@ -5,11 +5,12 @@ retries but the verifier pool, which repeats invalid verdicts as often as the co
 the run, and `--resume` goes on from the last complete checkpoint.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from tower_rl.types import Batch, Group, Prompt, ScoredGroup, StepResult
+from tower_rl.data.packs import Pack
+from tower_rl.types import Batch, Group, LmResult, Prompt, ScoredGroup, StepResult, StreamLoss
 
 
 class RunError(Exception):
@@ -94,4 +95,48 @@ class WeightSync(Protocol):
 
         Raises MismatchExceeded when a tensor arrives changed or the probe prompt's log-probabilities differ.
         """
+        ...
+
+
+class RankLearner(Protocol):
+    """One rank of supervised training. Every method is a collective: all ranks call it, in the same order."""
+
+    def update(self, packs: Sequence[Pack], learning_rate: float) -> LmResult:
+        """One optimizer step on this rank's packs and those of all others."""
+        ...
+
+    def evaluate(self, packs: Iterable[Pack]) -> Mapping[str, StreamLoss]:
+        """Losses by stream over the packs of all ranks."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of weights and optimizer; when it returns, all ranks have written theirs."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        ...
+
+
+class Feed(Protocol):
+    """What one rank learns."""
+
+    def step(self, number: int) -> Sequence[Pack]:
+        """This rank's packs of a step."""
+        ...
+
+    def held_out(self) -> Iterable[Pack]:
+        """This rank's packs for validation, the same each time."""
+        ...
+
+    def metrics(self) -> Mapping[str, float]:
+        """Shares asked for and realised, epochs, up to the last step."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there. Raises DataError when the data are not those of the state."""
         ...

@@ -7,6 +7,8 @@ model); 130 interrupted. This is the composition root: it alone knows actors and
 
 import argparse
 import asyncio
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +17,10 @@ from typing import TYPE_CHECKING
 from tower_rl.config.load import ConfigError, load
 
 if TYPE_CHECKING:
-    from tower_rl.config.schema import Config, RlvrStage
+    from tower_rl.config.schema import Config, CptStage, RlvrStage, SftStage
     from tower_rl.data.stream import PromptStream
     from tower_rl.reporting.progress import Progress
-    from tower_rl.runfolder import RunFolder
+    from tower_rl.runfolder import RunFolder, StageFolder
     from tower_rl.stages.rlvr import Parts
 
 EPILOGUE = """\
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
     from tower_rl.config.dump import dump
+    from tower_rl.config.schema import RlvrStage
     from tower_rl.reporting.progress import Progress
     from tower_rl.runfolder import Mode, RunFolder, RunFolderError
 
@@ -62,7 +65,11 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
     try:
         with folder:
             for index in range(len(config.stages)):
-                _stage(config, index, folder, Progress())
+                stage = config.stages[index]
+                if isinstance(stage, RlvrStage):
+                    _rlvr(config, stage, index, folder, Progress())
+                else:
+                    _supervised(config, stage, index, folder, Progress())
             folder.finish()
         return 0
     except (DataError, ModelError, CheckpointError, WrongOption, BrokenPlugin) as error:
@@ -77,7 +84,57 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
         write_report(folder.path)
 
 
-def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progress") -> None:
+def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, folder: "RunFolder", progress: "Progress") -> None:
+    """Start Ray, prepare the corpora, run the stage on Ray Train."""
+    from actors.corpora import prepared
+    from actors.supervised import Settings, fit
+    from clusters.connect import connect
+    from clusters.placement import gpus_for_ranks
+    from tower_rl.models.load import load_tokenizer, local_folder
+    from tower_rl.reporting.follow import following
+    from tower_rl.reporting.metrics import read
+
+    policy, stage_folder = config.policy, folder.stage(index, stage.name)
+    size = f"{stage.tokens_per_step} tokens in packs of {stage.sequence_length}"
+    facts = {
+        "model": config.model.path,
+        "steps": f"{stage.steps} of {size}",
+        "corpora": ", ".join(config.data.corpora),
+        "folder": str(folder.path),
+    }
+    progress.header(f"{config.run.name} / {stage.name}", facts)
+    model = local_folder(config.model)
+    load_tokenizer(model)
+    progress.note("starting Ray and preparing the corpora ...")
+    with connect(config.cluster, policy.workers + 1) as dashboard:
+        if dashboard:
+            progress.note(f"Ray dashboard: http://{dashboard}")
+        gpus = gpus_for_ranks(policy.workers)
+        packs = prepared(config, stage, model, stage_folder.data)
+        progress.corpora(json.loads((stage_folder.data / "index.json").read_text(encoding="utf-8")))
+        threads = max(1, len(os.sched_getaffinity(0)) // policy.workers)
+        settings = Settings(
+            model, config.model.dtype, policy, stage, config.run.seed, packs, stage_folder, folder.attempt, folder.logs, threads
+        )
+        with (
+            following(stage_folder.metrics, lambda row: progress.supervised_step(row, stage.steps)),
+            following(stage_folder.validation, progress.validation),
+        ):
+            fit(settings, gpus=gpus, start_timeout_s=config.cluster.placement_timeout_s)
+    folder.record_checkpoints()
+    places = {
+        "report": folder.path / "report.html",
+        "metrics": stage_folder.metrics,
+        "what was dropped": stage_folder.data / "dropped.jsonl",
+        "model": stage_folder.path / "checkpoints" / f"step-{stage.steps}" / "hf",
+        "logs": folder.logs,
+    }
+    progress.supervised_summary(
+        read(stage_folder.metrics), read(stage_folder.validation), {name: str(path) for name, path in places.items()}
+    )
+
+
+def _rlvr(config: "Config", stage: "RlvrStage", index: int, folder: "RunFolder", progress: "Progress") -> None:
     """Prepare model and prompts, start Ray and the actors, run the stage."""
     from clusters.build import Place, parts
     from clusters.connect import connect
@@ -86,7 +143,6 @@ def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progres
     from tower_rl.data.stream import PromptStream
     from tower_rl.models.load import load_tokenizer, local_folder
 
-    stage = config.stages[index]
     _header(config, stage, folder, progress)
     model = local_folder(config.model)
     tokenizer = load_tokenizer(model)
@@ -100,7 +156,7 @@ def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progres
     async def whole() -> None:
         places = slots(config, available_gpus())
         async with parts(config, stage, places, place) as made:
-            await _train(made, stream, config, index, folder, progress)
+            await _train(made, stream, config, stage, folder.stage(index, stage.name), folder, progress)
 
     progress.note("starting Ray, the rollout engine, the trainer and the verifiers ...")
     with connect(config.cluster, len(slots(config, 0))) as dashboard:
@@ -110,14 +166,19 @@ def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progres
 
 
 async def _train(
-    parts: "Parts", stream: "PromptStream", config: "Config", index: int, folder: "RunFolder", progress: "Progress"
+    parts: "Parts",
+    stream: "PromptStream",
+    config: "Config",
+    stage: "RlvrStage",
+    stage_folder: "StageFolder",
+    folder: "RunFolder",
+    progress: "Progress",
 ) -> None:
     from tower_rl.reporting.metrics import read
     from tower_rl.reporting.panel import read_panel
     from tower_rl.stages.journal import Journal
     from tower_rl.stages.rlvr import train_synchronously
 
-    stage, stage_folder = config.stages[index], folder.stage(index, config.stages[index].name)
     journal = Journal(folder, stage_folder, stage.name, stage.steps, stage.keep_last, progress)
     if not stage_folder.panel_before.exists():
         await _panel(parts, stream, config, stage_folder.panel_before, progress)
@@ -141,7 +202,8 @@ async def _train(
 async def _panel(parts: "Parts", stream: "PromptStream", config: "Config", path: Path, progress: "Progress") -> None:
     """Sample and score the held-out prompts."""
     from tower_rl.reporting.panel import write_panel
-    from tower_rl.stages.rlvr import Clock, check_verdicts, sample
+    from tower_rl.stages.clock import Clock
+    from tower_rl.stages.rlvr import check_verdicts, sample
 
     prompts = stream.held_out()
     if prompts:

@@ -1,7 +1,8 @@
 """The folder of a run: what it is, what it made, and who may write to it.
 
 config.yaml  manifest.json  report.html  logs/  [verdicts.sqlite]
-stages/K-NAME/  metrics.jsonl  panel-before.json  panel-after.json  rollouts/step-N.parquet  checkpoints/step-N/
+stages/K-NAME/  metrics.jsonl  [panel-before.json  panel-after.json  rollouts/step-N.parquet]  [validation.jsonl  data/]
+                checkpoints/step-N/
 """
 
 import fcntl
@@ -34,6 +35,8 @@ LOCK = ".lock"
 MAY_CHANGE = (
     "run.dir",
     "cluster.*",
+    "data.cache",
+    "data.stall_timeout_s",
     "rollout.request_timeout_s",
     "rollout.start_timeout_s",
     "policy.step_timeout_s",
@@ -42,6 +45,7 @@ MAY_CHANGE = (
     "verification.timeout_s",
     "stages.*.save_every",
     "stages.*.keep_last",
+    "stages.*.restarts",
 )
 """Keys that a resumed run may change. Not `verifiers.*.timeout_s`: it decides which responses fail."""
 MAY_GROW = "stages.*.steps"
@@ -72,6 +76,16 @@ class StageFolder:
     def metrics(self) -> Path:
         """One JSON object a step."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def validation(self) -> Path:
+        """One JSON object a validation of a supervised stage; its `step` is the number of steps done."""
+        return self.path / "validation.jsonl"
+
+    @property
+    def data(self) -> Path:
+        """What became of the corpora: counts, samples of what was dropped, rows that could not be read."""
+        return self.path / "data"
 
     @property
     def panel_before(self) -> Path:

@@ -145,3 +145,49 @@ class StepResult:
     """Tokens that went through forward and backward, shared prompts counted once."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """`kl`, `entropy`, `clip_share`, `mismatch/*`, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class LmMicroBatch:
+    """Documents of supervised training side by side for one forward pass: N tokens, of which M are learned, in D documents."""
+
+    token_ids: Ints
+    """[N]"""
+    position_ids: Ints
+    """[N] from 0 in each document."""
+    offsets: Ints
+    """[D + 1] first token of each document, and N."""
+    predictors: Ints
+    """[M] place of the token whose hidden state predicts the learned one."""
+    targets: Ints
+    """[M] the learned tokens."""
+    streams: tuple[str, ...]
+    """`CORPUS/LANGUAGE` of the documents."""
+    stream_ids: Ints
+    """[M] which of the streams a learned token is from."""
+
+
+@dataclass(frozen=True, slots=True)
+class LmResult:
+    """What one optimizer step of supervised training reports, reduced over ranks."""
+
+    loss: float
+    """Mean negative log-probability of the learned tokens, in nats."""
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    """Tokens of all packs."""
+    trained_tokens: int
+    """Those that were learned."""
+    flops_per_token: float
+    """Floating-point operations that the model takes for a token, forward and backward."""
+    peak_flops: float
+    """Floating-point operations a second that all ranks together reached in matrix products of the model's dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLoss:
+    """Validation loss of one stream: a sum over tokens, in nats, and how many they are."""
+
+    total: float
+    tokens: int

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     name, path, *settings = arguments
     try:
         target = registry.resolve(name)
-        options = dict(map(_setting, settings))
+        options = dict(map(option, settings))
         registry.check_options(name, options)
         lines = sys.stdin if path == "-" else open(path, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
     except (registry.UnknownVerifier, registry.BrokenPlugin, registry.WrongOption, OSError) as error:
@@ -82,7 +82,7 @@ def judge_lines(pool: Pool, name: str, lines: Iterable[str], batch_size: int | N
     return WRONG_INPUT if malformed else 0
 
 
-def _setting(argument: str) -> tuple[str, Any]:
+def option(argument: str) -> tuple[str, Any]:
     """`key=value`: the value is JSON where it can be, else text. Raises WrongOption."""
     key, equals, value = argument.partition("=")
     if not equals:

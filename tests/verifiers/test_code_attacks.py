@@ -73,6 +73,19 @@ def test_no_attack_passes(code: Code, kind: str, attack: Path) -> None:
     assert sum(verdict.parts.values()) <= 1, "at most the visible example"
 
 
+@pytest.fixture(scope="module")
+def preforked() -> Code:
+    return Code(CodeOptions(test_seconds=0.3, seconds=1.0, memory_mib=256, sandbox="preforked"))
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda path: path.stem)
+def test_no_attack_passes_where_jails_are_used_again(preforked: Code, attack: Path) -> None:
+    for kind in ("calls", "asserts"):
+        verdict = judged(preforked, kind, attack.read_text())
+        assert verdict.status is Status.SCORED and verdict.score == 0, verdict
+        assert judged(preforked, kind, HONEST).passed
+
+
 @pytest.mark.parametrize("attack", ["leaves_something_behind", "child_after_return", "patched_builtins"])
 def test_nothing_is_left_behind(code: Code, attack: str) -> None:
     for kind in KINDS:

@@ -163,8 +163,8 @@ class ParallelTasks(Section):
 
     directions: Literal["forward", "backward", "both"] = "both"
     """From the first language to the second, the other way, or either by turns."""
-    pivots: bool = False
-    """Whether two translations of one original also become a pair."""
+    pivots: Annotated[int, Field(ge=0)] = 0
+    """Most pairs that two translations of one original make, for each original."""
     document_segments: Positive = 1
     """Most neighbouring segments of a document that are joined into one pair."""
     tasks: dict[str, Weight] = {"translate": 1.0}

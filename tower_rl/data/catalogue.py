@@ -1,9 +1,6 @@
 """Translation tasks from the gettext catalogues that an installed package carries (English to the catalogue's language)."""
 
-import importlib.util
 import re
-import struct
-import unicodedata
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,8 +8,10 @@ from typing import Any
 import polib
 
 from tower_rl.config.schema import CatalogueSource
+from tower_rl.data import locales
 from tower_rl.data.languages import LANGUAGE_NAMES
 from tower_rl.data.rows import DataError, Row, user_message
+from tower_rl.data.width import width
 from verifiers.translation.instruct import instruct
 
 PROMPT = (
@@ -33,20 +32,16 @@ def rows(name: str, source: CatalogueSource) -> list[Row]:
 
     Raises DataError for a package that is missing or has no catalogues, and for a language that it or LANGUAGE_NAMES lacks.
     """
-    root = _package_folder(name, source.package)
-    folders = _locale_folders(name, source.package, root)
+    owner = f"source {name!r}"
+    root = locales.package_folder(owner, source.package)
+    folders = locales.locale_folders(owner, source.package, root)
     found: list[Row] = []
     for language in source.languages:
-        if language not in folders:
-            raise DataError(
-                f"source {name!r}: {source.package} has no catalogues of {language!r}; it has {', '.join(sorted(folders))}"
-            )
+        own = locales.folders_of(owner, source.package, folders, language)
         if language not in LANGUAGE_NAMES:
-            raise DataError(
-                f"source {name!r}: no English name is known for {language!r}; named are {', '.join(sorted(LANGUAGE_NAMES))}"
-            )
-        for folder in folders[language]:
-            for path in _catalogues(folder):
+            raise DataError(f"{owner}: no English name is known for {language!r}; named are {', '.join(sorted(LANGUAGE_NAMES))}")
+        for folder in own:
+            for path in locales.catalogues(folder):
                 found.extend(_rows_of_file(name, source, language, root, path))
     return found
 
@@ -66,11 +61,11 @@ def usable(text: str, translation: str, max_words: int) -> bool:
         return False
     if _marks(text) != _marks(translation):
         return False
-    return LENGTH_RATIO[0] <= _width(translation) / _width(text) <= LENGTH_RATIO[1]
+    return LENGTH_RATIO[0] <= width(translation) / width(text) <= LENGTH_RATIO[1]
 
 
 def _rows_of_file(name: str, source: CatalogueSource, language: str, root: Path, path: Path) -> list[Row]:
-    place = ".".join((*path.relative_to(root).parts[:-4], path.stem))
+    place = locales.domain(root, path)
     found = []
     for number, entry in enumerate(_entries(path)):
         text, translation = entry.msgid, entry.msgstr
@@ -96,45 +91,8 @@ def _task(how: str, text: str, translation: str, language: str, id_: str) -> tup
 
 def _entries(path: Path) -> list[polib.POEntry] | list[polib.MOEntry]:
     """Entries in use: a .mo file has no others, in a .po file some are obsolete or fuzzy."""
-    try:
-        if path.suffix == ".mo":
-            return list(polib.mofile(str(path)))
-        return [entry for entry in polib.pofile(str(path)) if not entry.obsolete and not entry.fuzzy]
-    except (OSError, ValueError, struct.error) as error:
-        raise DataError(f"the catalogue {path} cannot be read: {error}") from error
-
-
-def _package_folder(name: str, package: str) -> Path:
-    try:
-        spec = importlib.util.find_spec(package)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"source {name!r}: the package {package!r} is not installed in this environment")
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _locale_folders(name: str, package: str, root: Path) -> dict[str, list[Path]]:
-    folders: dict[str, list[Path]] = {}
-    for folder in sorted(root.glob("**/locale/*/LC_MESSAGES")):
-        if _catalogues(folder):
-            folders.setdefault(folder.parent.name, []).append(folder)
-    if not folders:
-        raise DataError(f"source {name!r}: the package {package!r} has no gettext catalogues (locale/LANGUAGE/LC_MESSAGES)")
-    return folders
-
-
-def _catalogues(folder: Path) -> list[Path]:
-    """The .po files, and the .mo files that have no .po file beside them."""
-    texts = sorted(folder.glob("*.po"))
-    stems = {path.stem for path in texts}
-    return texts + sorted(path for path in folder.glob("*.mo") if path.stem not in stems)
+    return [entry for entry in locales.load(path) if not entry.obsolete and "fuzzy" not in entry.flags]
 
 
 def _marks(text: str) -> list[str]:
     return sorted(_TAG.findall(text) + _PLACEHOLDER.findall(text))
-
-
-def _width(text: str) -> int:
-    """Length in columns: a Chinese, Japanese or Korean character says about as much as two letters."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 ROWS = 16  # rows of a chunk whose softmax is done at once: in float32 they stay in the processor's cache
 
 
-class CrossEntropyHead(nn.Module):
+class LmHead(nn.Module):
     """A language-model head that answers losses instead of logits.
 
     It holds the head's own parameter, so ZeRO-3 gathers that once for the whole forward pass.
     """
 
-    def __init__(self, weight: nn.Parameter, chunk: int, softcap: float | None) -> None:
+    def __init__(self, weight: nn.Parameter, chunk: int, softcap: float | None = None) -> None:
         """A head without bias.
 
         Args:

@@ -12,13 +12,26 @@ from tower_rl.reporting.metrics import read as read_metrics
 from tower_rl.reporting.panel import Panel, PanelEntry, pairs, read_panel
 from tower_rl.reporting.rollouts import read_rollouts
 from tower_rl.reporting.style import STYLE
-from tower_rl.reporting.summary import PHASES, change, panel_changes, reward_names, tokens_per_second
+from tower_rl.reporting.summary import (
+    PHASES,
+    change,
+    mixture_table,
+    panel_changes,
+    reward_names,
+    tokens_per_second,
+    validation_table,
+)
 from tower_rl.reporting.text import shortened
 from tower_rl.runfolder import CONFIG, MANIFEST, StageFolder, read_yaml, stage_folders
 
 SAMPLES = 3
 SAMPLE_CHARACTERS = 2000
 CHARTS = (
+    ("Loss (nats a token)", "loss"),
+    ("Learning rate", "learning_rate"),
+    ("Tokens per second", "tokens_per_second"),
+    ("Share of the measured peak of matrix products", "flops_share"),
+    ("Memory of the first rank (GiB)", "memory_gib"),
     ("KL to the reference", "kl"),
     ("Entropy", "entropy"),
     ("Gradient norm", "grad_norm"),
@@ -71,11 +84,18 @@ def _heading(manifest: Mapping[str, Any]) -> Markup:
 def _stage(stage: StageFolder, planned: int | None) -> Markup:
     rows = read_metrics(stage.metrics)
     before, after = read_panel(stage.panel_before), read_panel(stage.panel_after)
-    content = [_tiles(rows, planned), _charts(rows)] if rows else [tag("p", "No step has been completed.", class_="soft")]
+    validation = read_metrics(stage.validation)
+    content = (
+        [_tiles(rows, planned), _charts(rows, validation)] if rows else [tag("p", "No step has been completed.", class_="soft")]
+    )
     return joined(
         [
             tag("h2", f"Stage {stage.path.name}"),
             *content,
+            _plain_table(
+                "Validation loss (nats a token)", ("held out", "before", "after", "change"), validation_table(validation)
+            ),
+            _plain_table("Mixture (shares of tokens)", ("stream", "asked", "realised", "epochs"), mixture_table(rows)),
             _panel_table(before, after),
             _pairs(before, after),
             _last_rollouts(stage),
@@ -84,22 +104,24 @@ def _stage(stage: StageFolder, planned: int | None) -> Markup:
 
 
 def _tiles(rows: Rows, planned: int | None) -> Markup:
-    reward = change(rows, "reward/mean")
+    reward, loss = change(rows, "reward/mean"), change(rows, "loss")
     minutes = sum(row.get("time/step") or 0.0 for row in rows) / 60
     rate = tokens_per_second(rows)
-    tiles = {
-        "steps": f"{rows[-1]['step'] + 1}" + (f" / {planned}" if planned is not None else ""),
-        "mean reward, first 5 steps": f"{reward.first:.3f}" if reward else "--",
-        "mean reward, last 5 steps": f"{reward.last:.3f}" if reward else "--",
-        "minutes in steps": f"{minutes:.1f}",
-        "generated tokens per second of a step": f"{rate:.0f}" if rate is not None else "--",
-    }
+    tiles = {"steps": f"{rows[-1]['step'] + 1}" + (f" / {planned}" if planned is not None else "")}
+    for name, found in (("mean reward", reward), ("loss", None if reward else loss)):
+        if found:
+            tiles |= {f"{name}, first 5 steps": f"{found.first:.3f}", f"{name}, last 5 steps": f"{found.last:.3f}"}
+    tiles["minutes in steps"] = f"{minutes:.1f}"
+    if rate is not None:
+        tiles["generated tokens per second of a step"] = f"{rate:.0f}"
+    if (learned := change(rows, "tokens_per_second")) is not None:
+        tiles["tokens per second, last 5 steps"] = f"{learned.last:.0f}"
     return tag(
         "div", *(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in tiles.items()), class_="tiles"
     )
 
 
-def _charts(rows: Rows) -> Markup:
+def _charts(rows: Rows, validation: Rows) -> Markup:
     rewards = {name: _points(rows, f"reward/{name}") for name in ["mean", *reward_names(rows)]}
     lines = [line_chart(title, {key: _points(rows, key)}, from_zero=True) for title, key in CHARTS]
     # A phase that a step lacks took no time; bars of all phases must stand at the same steps.
@@ -108,7 +130,10 @@ def _charts(rows: Rows) -> Markup:
         for phase in PHASES
         if _points(rows, f"time/{phase}")
     }
-    figures = [line_chart("Reward", rewards), stacked_bars("Seconds per phase", phases), *lines]
+    losses = [key for row in validation[:1] for key in row if key.startswith("loss")]
+    held_out = {key.removeprefix("loss/"): _points(validation, key) for key in losses}
+    named = [line_chart("Reward", rewards), line_chart("Validation loss (nats a token)", held_out)]
+    figures = [*named, stacked_bars("Seconds per phase", phases), *lines]
     return tag("div", *figures, class_="charts")
 
 
@@ -137,6 +162,14 @@ def _panel_table(before: Panel, after: Panel) -> Markup:
     ]
     table = tag("table", tag("tr", *(tag("th", name) for name in names)), *lines)
     return joined([tag("h3", "Held-out panel"), tag("div", tag("div", table, class_="scroll"), class_="card")])
+
+
+def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    if not rows:
+        return Markup()
+    lines = [tag("tr", *(tag("td", cell) for cell in row)) for row in rows]
+    table = tag("table", tag("tr", *(tag("th", name) for name in columns)), *lines)
+    return joined([tag("h3", title), tag("div", tag("div", table, class_="scroll"), class_="card")])
 
 
 def _pairs(before: Panel, after: Panel) -> Markup:

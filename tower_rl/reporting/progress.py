@@ -9,7 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from tower_rl.reporting.panel import Panel, PanelEntry, pairs
-from tower_rl.reporting.summary import PHASES, panel_changes, reward_changes, reward_names, tokens_per_second
+from tower_rl.reporting.summary import (
+    MIXTURE_COLUMNS,
+    PHASES,
+    VALIDATION_COLUMNS,
+    mixture_table,
+    panel_changes,
+    reward_changes,
+    reward_names,
+    tokens_per_second,
+    validation_table,
+)
 from tower_rl.reporting.text import printable, shortened
 
 SAMPLES = 3
@@ -44,6 +54,36 @@ class Progress:
         """One line for a step, from its metric row; `total` is the number of steps of the stage."""
         self._line(step_line(row, total))
 
+    def corpora(self, index: Mapping[str, Any]) -> None:
+        """What became of the rows of corpora, from the index of a preparation."""
+        rows = [
+            (name, str(told["read"]), str(told["kept"]), ", ".join(f"{n} {why}" for why, n in told["dropped"].items()) or "none")
+            for name, told in index["corpora"].items()
+        ]
+        self._table("Corpora", ("corpus", "rows read", "kept", "dropped"), rows)
+
+    def supervised_step(self, row: Mapping[str, Any], total: int) -> None:
+        """One line for a step of supervised training."""
+        self._line(
+            f"step {row['step'] + 1:>{len(str(total))}}/{total}  loss {_number(row, 'loss', '.4f')}  "
+            f"grad {_number(row, 'grad_norm', '.2f')}  lr {row['learning_rate']:.2e}  {row['tokens_per_second']:.0f} tok/s  "
+            f"{row['flops_share']:.0%} of peak  {row['time/step']:.1f} s"
+        )
+
+    def validation(self, row: Mapping[str, Any]) -> None:
+        """One line for a validation."""
+        corpora = [key for key in row if key.startswith("loss/") and key.count("/") == 1]
+        each = "  ".join(f"{key.removeprefix('loss/')} {_number(row, key, '.4f')}" for key in corpora)
+        self._line(f"validation after {row['step']} steps  loss {_number(row, 'loss', '.4f')}  ({each})")
+
+    def supervised_summary(
+        self, rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], places: Mapping[str, str]
+    ) -> None:
+        """The end of a supervised stage: validation before and after, shares of the mixture, where everything lies."""
+        self._table("Validation loss (nats a token)", VALIDATION_COLUMNS, validation_table(validation))
+        self._table("Mixture (shares of tokens)", MIXTURE_COLUMNS, mixture_table(rows))
+        self._places(places)
+
     def summary(self, rows: Sequence[Mapping[str, Any]], before: Panel, after: Panel, places: Mapping[str, str]) -> None:
         """The end of a stage: first against last steps, the panel and three samples before and after, where everything lies."""
         rewards = [
@@ -58,6 +98,9 @@ class Progress:
         self._table("Held-out panel", ("verifier", "responses", "before", "after", "change"), panel)
         for first, last in pairs(before, after, SAMPLES):
             self._sample(first, last)
+        self._places(places)
+
+    def _places(self, places: Mapping[str, str]) -> None:
         self._line("")
         self._line("Where everything lies:", "bold")
         for name, place in places.items():

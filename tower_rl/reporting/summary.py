@@ -7,8 +7,10 @@ from typing import Any
 
 from tower_rl.reporting.panel import Panel, PanelScore, panel_scores
 
-PHASES = ("generate", "verify", "reference", "train", "sync")
+PHASES = ("generate", "verify", "reference", "data", "train", "sync")
 """Parts of a step whose seconds stand in the rows as `time/PHASE`."""
+VALIDATION_COLUMNS = ("held out", "before", "after", "change")
+MIXTURE_COLUMNS = ("stream", "asked", "realised", "epochs")
 EDGE = 5
 """How many first and last steps a comparison averages."""
 
@@ -51,3 +53,30 @@ def tokens_per_second(rows: Sequence[Row]) -> float | None:
     """Generated tokens over the seconds of whole steps; None where no row has both."""
     timed = [row for row in rows if row.get("tokens_generated") is not None and row.get("time/step")]
     return sum(row["tokens_generated"] for row in timed) / sum(row["time/step"] for row in timed) if timed else None
+
+
+def validation_table(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
+    """For each held-out stream, each corpus and all: loss of the first and of the last validation, and their difference."""
+    if not rows:
+        return []
+    first, last = rows[0], rows[-1]
+    names = [key for key in first if key.startswith("loss") and first[key] is not None and last.get(key) is not None]
+    return [
+        (key.removeprefix("loss/"), f"{first[key]:.4f}", f"{last[key]:.4f}", f"{last[key] - first[key]:+.4f}")
+        for key in sorted(names)
+    ]
+
+
+def mixture_table(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
+    """For each corpus and each stream of it: share asked for, share realised and epochs, up to the last step."""
+    last = rows[-1] if rows else {}
+    names = [key.removeprefix("mixture/").removesuffix("/asked") for key in last if key.endswith("/asked")]
+    return [
+        (
+            name,
+            f"{last[f'mixture/{name}/asked']:.1%}",
+            f"{last[f'mixture/{name}/realised']:.1%}",
+            f"{last[f'mixture/{name}/epochs']:.2f}",
+        )
+        for name in sorted(names)
+    ]

@@ -8,8 +8,7 @@ unblocked  by the deadlines of tower_rl.protocols: whoever does not answer ends 
 
 import asyncio
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tower_rl import advantage
@@ -26,6 +25,7 @@ from tower_rl.protocols import (
     VerifierPool,
     WeightSync,
 )
+from tower_rl.stages.clock import Clock
 from tower_rl.stages.journal import Journal, Step
 from tower_rl.types import Prompt, ScoredGroup, StepResult
 
@@ -84,7 +84,7 @@ async def resume(parts: Parts, stream: PromptStream, journal: Journal) -> tuple[
     return journal.next_version(state.version), state.step
 
 
-async def sample(parts: Parts, prompts: Sequence[Prompt], samples: int, clock: "Clock") -> list[ScoredGroup]:
+async def sample(parts: Parts, prompts: Sequence[Prompt], samples: int, clock: Clock) -> list[ScoredGroup]:
     """Generate and verify; verdicts of early groups overlap the generation of late ones. In the prompts' order."""
     verdicts: list[asyncio.Task[ScoredGroup]] = []
     try:
@@ -124,29 +124,3 @@ def check_mismatch(result: StepResult, stage: RlvrStage) -> None:
         )
     if math.isnan(result.loss):
         raise RunError("the loss is not a number; the last checkpoint is unharmed")
-
-
-class Clock:
-    """Seconds by phase of one step."""
-
-    def __init__(self) -> None:
-        self.start = time.perf_counter()
-        self.phases: dict[str, float] = {}
-
-    def __call__(self, phase: str) -> "_Phase":
-        return _Phase(lambda seconds: self.phases.update({phase: self.phases.get(phase, 0.0) + seconds}))
-
-    def seconds(self) -> dict[str, float]:
-        """Each phase, and the whole step."""
-        return {**self.phases, "step": time.perf_counter() - self.start}
-
-
-class _Phase:
-    def __init__(self, add: Callable[[float], None]) -> None:
-        self.add = add
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self.add(time.perf_counter() - self.start)

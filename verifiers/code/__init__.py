@@ -4,7 +4,7 @@ What is expected never enters the candidate's jail, so there is nothing to find 
 and test code runs in a jail of its own with the candidate's answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -16,12 +16,17 @@ from verifiers.code.extract import NoProgram, opened, program
 from verifiers.code.problems import AssertsProblem, BrokenProblem, CallsProblem, EvalplusProblem, Problem, StdinProblem, problem
 from verifiers.code.runs import NOT_DATA, Answer, Runner
 from verifiers.options import VerifierOptions
-from verifiers.sandbox import Sandbox, UnsafeSandbox
+from verifiers.sandbox import AnySandbox, PreforkedSandbox, Sandbox, UnsafeSandbox
 from verifiers.types import Task, Verdict, invalid, scored
 
 ROUNDS = 12
 """How often the answers to a test's calls may lead to further calls."""
 _WRONG = "wrong answer"
+_SANDBOXES: dict[str, Callable[[], AnySandbox]] = {
+    "jail": Sandbox,
+    "preforked": PreforkedSandbox,
+    "unsafe_no_jail": UnsafeSandbox,
+}
 
 
 class CodeOptions(VerifierOptions):
@@ -35,8 +40,9 @@ class CodeOptions(VerifierOptions):
     """CPU seconds of all tests of a response; three times as much wall time."""
     memory_mib: int = Field(512, ge=64)
     """Address space of a process in the sandbox."""
-    sandbox: Literal["jail", "unsafe_no_jail"] = "jail"
-    """`unsafe_no_jail` runs programs with all rights of this process: trusted programs only. Its verdicts carry that flag."""
+    sandbox: Literal["jail", "preforked", "unsafe_no_jail"] = "jail"
+    """A fresh jail for each program; or one that forks for programs one after the other, faster and with less between them; or
+    `unsafe_no_jail`, with all rights of this process, for trusted programs only. Verdicts of the last carry that flag."""
 
 
 class Code:
@@ -49,11 +55,9 @@ class Code:
     timeout_is_failure: ClassVar[bool] = True
 
     def __init__(self, options: CodeOptions) -> None:
-        unsafe = options.sandbox == "unsafe_no_jail"
         self._options = options
-        self._flags = ("unsafe_no_jail",) if unsafe else ()
-        sandbox = UnsafeSandbox() if unsafe else Sandbox()
-        self._runner = Runner(sandbox, options.test_seconds, options.seconds, options.memory_mib)
+        self._flags = ("unsafe_no_jail",) if options.sandbox == "unsafe_no_jail" else ()
+        self._runner = Runner(_SANDBOXES[options.sandbox](), options.test_seconds, options.seconds, options.memory_mib)
 
     def verify(self, tasks: Sequence[Task]) -> list[Verdict]:
         return [self._judge(task) for task in tasks]

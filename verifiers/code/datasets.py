@@ -93,6 +93,11 @@ def _rows(path: Path, name: str, row: Callable[[dict[str, Any]], Row]) -> Iterat
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """The rows as they are. Raises OSError and, for a line that is no JSON, ValueError."""
+    yield from map(json.loads, lines(path))
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Of a text file, plain or gzipped. Raises OSError and, for what is no UTF-8, ValueError."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)
+        yield from file

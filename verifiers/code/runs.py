@@ -10,7 +10,7 @@ from typing import Any
 
 from verifiers.code.data import decode
 from verifiers.code.problems import BrokenProblem
-from verifiers.sandbox import PYTHON, Ended, Limits, Result, Sandbox, UnsafeSandbox
+from verifiers.sandbox import PYTHON, AnySandbox, Ended, Limits, Result
 from verifiers.text import strict_json
 
 WALL_FACTOR = 3
@@ -52,7 +52,7 @@ class Checked:
 class Runner:
     """Runs with the same limits."""
 
-    def __init__(self, sandbox: Sandbox | UnsafeSandbox, test_seconds: float, seconds: float, memory_mib: int) -> None:
+    def __init__(self, sandbox: AnySandbox, test_seconds: float, seconds: float, memory_mib: int) -> None:
         self._sandbox = sandbox
         self._harnesses = {path.name: path.read_bytes() for path in (_HERE / "data.py", *(_HERE / "jailed").glob("*.py"))}
         self._test_seconds = test_seconds

@@ -10,12 +10,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from verifiers.sandbox import cgroups, seccomp
-from verifiers.sandbox.running import finish
+from verifiers.sandbox.running import finish, reap
 from verifiers.sandbox.types import Ended, Limits, Result, SandboxUnavailable
 from verifiers.sandbox.uids import Uids
 
@@ -27,6 +27,19 @@ _SETPRIV, _PRLIMIT = "/usr/bin/setpriv", "/usr/bin/prlimit"
 _NAMESPACES = ("user", "pid", "net", "ipc", "uts")
 """Beside the mount namespace, which bubblewrap always makes."""
 _DEVICES = ("/dev/null", "/dev/urandom")
+_SERVED_MIB = 16
+"""Size of the scripts of one program that a server runs."""
+_LIMIT_NAMES = {
+    resource.RLIMIT_AS: "as",
+    resource.RLIMIT_CPU: "cpu",
+    resource.RLIMIT_NOFILE: "nofile",
+    resource.RLIMIT_FSIZE: "fsize",
+    resource.RLIMIT_CORE: "core",
+    resource.RLIMIT_MEMLOCK: "memlock",
+    resource.RLIMIT_MSGQUEUE: "msgqueue",
+    resource.RLIMIT_SIGPENDING: "sigpending",
+    resource.RLIMIT_NPROC: "nproc",
+}
 _PENDING_SIGNALS = 256
 """And timers, which are memory of the kernel's."""
 _KERNEL_SIGNALS = range(129, 193)
@@ -54,20 +67,43 @@ class Jail:
         Without `filtered`, the namespaces stand alone.
         """
         began = time.monotonic()
+        with memory_file(stdin, read_only=True) as given:
+            streams = (given, subprocess.PIPE, subprocess.PIPE)
+            with self.launch(files, command, streams, limits, filtered) as running:
+                result = finish(running.process, began, limits, running.kill)
+                report = running.report()
+        return _judged(result, report), report
+
+    @contextmanager
+    def launch(
+        self,
+        files: Mapping[str, bytes],
+        command: Sequence[str],
+        streams: tuple[int, int, int],
+        limits: Limits,
+        filtered: bool = True,
+        server: bool = False,
+    ) -> Iterator["Running"]:
+        """A jail that is killed, if it still runs, with the context; `streams` as for Popen.
+
+        A `server` sets the limits of its children itself. Its files lie in /srv, and /box is empty and can be written.
+        """
         with ExitStack() as stack:
             launcher = stack.enter_context(self._unprivileged(limits))
-            content = {f"/box/{path}": stack.enter_context(_memory_file(data)) for path, data in files.items()}
-            status = stack.enter_context(_memory_file(b""))
+            where = "/srv" if server else "/box"
+            content = {f"{where}/{path}": stack.enter_context(memory_file(data)) for path, data in files.items()}
+            status = stack.enter_context(memory_file(b""))
             handed, options = [status, *content.values()], ["--json-status-fd", str(status)]
             if filtered:
-                handed.append(stack.enter_context(_memory_file(self._filter)))
+                handed.append(stack.enter_context(memory_file(self._filter)))
                 options += ["--seccomp", str(handed[-1])]
-            view, limited = _view(content, limits.tmp_mib), resource_limits(limits)
-            argv = [*launcher, self._bwrap, *options, *view, "--", *limited, *command]
-            process = _start(argv, stack.enter_context(_memory_file(stdin, read_only=True)), handed)
-            result = finish(process, began, limits, lambda: _kill(process, status))
-            report = _read_status(status)
-        return _judged(result, report), report
+            view = _view(content, limits.tmp_mib, where, _SERVED_MIB if server else 0)
+            limited = [] if server else resource_limits(limits)
+            running = Running(
+                _start([*launcher, self._bwrap, *options, *view, "--", *limited, *command], streams, handed), status
+            )
+            stack.callback(running.end)
+            yield running
 
     @contextmanager
     def _unprivileged(self, limits: Limits) -> Iterator[list[str]]:
@@ -77,6 +113,37 @@ class Jail:
             return
         with self._uids.one() as uid:
             yield [*cgroups.joining(uid, limits), *_as_user(uid)]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A jail at work."""
+
+    process: "subprocess.Popen[bytes]"
+    status: int
+
+    def report(self) -> dict[str, Any]:
+        """What bubblewrap said so far."""
+        report: dict[str, Any] = {}
+        for line in os.pread(self.status, 1 << 16, 0).splitlines():
+            with suppress(ValueError):  # half written
+                report |= json.loads(line)
+        return report
+
+    def kill(self) -> None:
+        """Kill the first process: the kernel kills the rest of its namespace before bubblewrap sees it dead and ends."""
+        child = self.report().get("child-pid")
+        if child is None:
+            self.process.kill()
+        elif self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it unless it ended, and wait."""
+        if self.process.poll() is None:
+            self.kill()
+            reap(self.process)
 
 
 def _as_user(uid: int) -> list[str]:
@@ -98,8 +165,8 @@ def _find_programs() -> str:
     return str(found[0])
 
 
-def _view(files: Mapping[str, int], tmp_mib: int) -> list[str]:
-    """What the jail sees: Python and the libraries, two devices, the files, perhaps a /tmp, and no /proc."""
+def _view(files: Mapping[str, int], tmp_mib: int, folder: str, box_mib: int) -> list[str]:
+    """What the jail sees: Python and the libraries, two devices, the files, perhaps a /tmp and a writable /box, no /proc."""
     options = [f"--unshare-{name}" for name in _NAMESPACES]
     options += ["--disable-userns", "--die-with-parent", "--new-session", "--as-pid-1", "--hostname", "jail"]
     for path in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", _PRLIMIT, PYTHON):
@@ -110,27 +177,35 @@ def _view(files: Mapping[str, int], tmp_mib: int) -> list[str]:
     for path in _DEVICES:
         options += ["--dev-bind", path, path]
     options += ["--size", str(tmp_mib << 20), "--tmpfs", "/tmp"] if tmp_mib else ["--dir", "/tmp"]
-    options += ["--symlink", "/tmp", "/dev/shm", "--dir", "/box"]  # one size limit for both
+    options += ["--symlink", "/tmp", "/dev/shm"]  # one size limit for both
+    options += ["--size", str(box_mib << 20), "--tmpfs", "/box"] if box_mib else ["--dir", "/box"]
     for path, descriptor in files.items():
         options += ["--perms", "0444", "--file", str(descriptor), path]
-    return [*options, "--remount-ro", "/", "--chdir", "/box"]
+    return [*options, "--remount-ro", "/", "--chdir", folder]
 
 
 def resource_limits(limits: Limits, processes: bool = True) -> list[str]:
     """The command in front of the program's. Inside the jail, the kernel counts the jail's processes only."""
+    wanted = resource_values(limits)
+    if not processes:
+        wanted.pop(resource.RLIMIT_NPROC)
+    return [_PRLIMIT, *(f"--{_LIMIT_NAMES[kind]}={value}" for kind, value in wanted.items()), "--"]
+
+
+def resource_values(limits: Limits) -> dict[int, int]:
+    """By the kernel's number; both as soft and as hard limit."""
     wanted = {
-        "as": (resource.RLIMIT_AS, limits.memory_mib << 20),
-        "cpu": (resource.RLIMIT_CPU, math.ceil(limits.cpu_s)),
-        "nofile": (resource.RLIMIT_NOFILE, limits.open_files),
-        "fsize": (resource.RLIMIT_FSIZE, limits.file_mib << 20),
-        "core": (resource.RLIMIT_CORE, 0),
-        "memlock": (resource.RLIMIT_MEMLOCK, 0),
-        "msgqueue": (resource.RLIMIT_MSGQUEUE, 0),
-        "sigpending": (resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS),
+        resource.RLIMIT_AS: limits.memory_mib << 20,
+        resource.RLIMIT_CPU: math.ceil(limits.cpu_s),
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_FSIZE: limits.file_mib << 20,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: _PENDING_SIGNALS,
+        resource.RLIMIT_NPROC: limits.processes,
     }
-    if processes:
-        wanted["nproc"] = (resource.RLIMIT_NPROC, limits.processes)
-    return [_PRLIMIT, *(f"--{name}={_allowed(kind, value)}" for name, (kind, value) in wanted.items()), "--"]
+    return {kind: _allowed(kind, value) for kind, value in wanted.items()}
 
 
 def _allowed(kind: int, value: int) -> int:
@@ -140,7 +215,7 @@ def _allowed(kind: int, value: int) -> int:
 
 
 @contextmanager
-def _memory_file(content: bytes, read_only: bool = False) -> Iterator[int]:
+def memory_file(content: bytes, read_only: bool = False) -> Iterator[int]:
     """A file that exists nowhere, at its beginning."""
     descriptor = os.memfd_create("jail", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -155,32 +230,13 @@ def _memory_file(content: bytes, read_only: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _start(argv: Sequence[str], stdin: int, handed: Sequence[int]) -> "subprocess.Popen[bytes]":
+def _start(argv: Sequence[str], streams: tuple[int, int, int], handed: Sequence[int]) -> "subprocess.Popen[bytes]":
     """In our process group: whoever kills that kills the jail, whatever it is doing."""
+    stdin, stdout, stderr = streams
     try:
-        return subprocess.Popen(
-            argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=handed, env=ENVIRONMENT, cwd="/"
-        )
+        return subprocess.Popen(argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=handed, env=ENVIRONMENT, cwd="/")
     except OSError as error:
         raise SandboxUnavailable(f"the jail did not start: {error}") from error
-
-
-def _kill(process: "subprocess.Popen[bytes]", status: int) -> None:
-    """Kill the jail's first process: the kernel kills the rest of its namespace before bubblewrap sees it dead and ends."""
-    child = _read_status(status).get("child-pid")
-    if child is None:
-        process.kill()
-    elif process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-
-
-def _read_status(status: int) -> dict[str, Any]:
-    report: dict[str, Any] = {}
-    for line in os.pread(status, 1 << 16, 0).splitlines():
-        with suppress(ValueError):  # half written
-            report |= json.loads(line)
-    return report
 
 
 def _judged(result: Result, report: Mapping[str, Any]) -> Result:

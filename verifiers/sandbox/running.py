@@ -4,7 +4,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from verifiers.sandbox.types import Ended, Limits, Result
@@ -39,49 +39,61 @@ def finish(process: "subprocess.Popen[bytes]", began: float, limits: Limits, kil
     Afterwards the process is reaped. `began` is a time.monotonic(), from which the wall time counts.
     """
     assert process.stdout is not None and process.stderr is not None
-    streams = [process.stdout.fileno(), process.stderr.fileno()]
-    for stream in streams:
-        os.set_blocking(stream, False)
-    output = _Output(limits.output_bytes, {stream: bytearray() for stream in streams})
-    with process.stdout, process.stderr:
-        ended = None
-        try:
-            ended = _watch(process.pid, output, began + limits.wall_s)
-        finally:  # also when we are interrupted
-            if ended is not Ended.EXIT:
-                kill()
-            _reap(process)
-        for stream in streams:  # what was written just before the end; nobody is left to write more
-            while output.read(stream):
-                pass
-    if ended is Ended.EXIT and output.full:
-        ended = Ended.OUTPUT_LIMIT
-    stdout, stderr = (bytes(output.streams[stream]) for stream in streams)
+    streams = (process.stdout.fileno(), process.stderr.fileno())
+    end = os.pidfd_open(process.pid)
+    try:
+        with process.stdout, process.stderr:
+            ended, (stdout, stderr) = collect(streams, end, began + limits.wall_s, limits.output_bytes, kill)
+    finally:
+        os.close(end)
+        reap(process)
     exit_code = process.returncode if ended is Ended.EXIT else None
     return Result(ended, exit_code, stdout, stderr, time.monotonic() - began)
 
 
-def _watch(pid: int, output: _Output, deadline: float) -> Ended:
-    """Read until the process ends (EXIT), time is up or the output is full."""
-    pidfd = os.pidfd_open(pid)
+def collect(
+    streams: Sequence[int], end: int, deadline: float, most: int, kill: Callable[[], None]
+) -> tuple[Ended, tuple[bytes, bytes]]:
+    """Read stdout and stderr until the descriptor `end` becomes readable, and `kill` the writers if it does not in time.
+
+    `deadline` is a time.monotonic(); `most` bytes are read altogether. The end is EXIT, TIMEOUT or OUTPUT_LIMIT.
+    """
+    for stream in streams:
+        os.set_blocking(stream, False)
+    output = _Output(most, {stream: bytearray() for stream in streams})
+    ended = None
     try:
-        poll = select.poll()
-        for descriptor in (pidfd, *output.streams):
-            poll.register(descriptor, select.POLLIN)
-        while (left := deadline - time.monotonic()) > 0:
-            for descriptor, _ in poll.poll(left * 1000):
-                if descriptor == pidfd:
-                    return Ended.EXIT
-                if not output.read(descriptor):
-                    poll.unregister(descriptor)
-                if output.full:
-                    return Ended.OUTPUT_LIMIT
-        return Ended.TIMEOUT
-    finally:
-        os.close(pidfd)
+        ended = _watch(end, output, deadline)
+    finally:  # also when we are interrupted
+        if ended is not Ended.EXIT:
+            kill()
+    for stream in streams:  # what was written just before the end
+        while output.read(stream):
+            pass
+    if ended is Ended.EXIT and output.full:
+        ended = Ended.OUTPUT_LIMIT
+    stdout, stderr = (bytes(output.streams[stream]) for stream in streams)
+    return ended, (stdout, stderr)
 
 
-def _reap(process: "subprocess.Popen[bytes]") -> None:
+def _watch(end: int, output: _Output, deadline: float) -> Ended:
+    """Read until `end` is readable (EXIT), time is up or the output is full."""
+    poll = select.poll()
+    for descriptor in (end, *output.streams):
+        poll.register(descriptor, select.POLLIN)
+    while (left := deadline - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(left * 1000):
+            if descriptor == end:
+                return Ended.EXIT
+            if not output.read(descriptor):
+                poll.unregister(descriptor)
+            if output.full:
+                return Ended.OUTPUT_LIMIT
+    return Ended.TIMEOUT
+
+
+def reap(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process that was told to end."""
     try:
         process.wait(_KILL_S)
     except subprocess.TimeoutExpired:  # `kill` was not enough: uninterruptible in the kernel, or bubblewrap itself hangs

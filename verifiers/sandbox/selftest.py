@@ -6,7 +6,7 @@ import secrets
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from verifiers.sandbox.jail import ENVIRONMENT, PYTHON, Jail
 from verifiers.sandbox.types import Ended, Limits, Result, SandboxUnavailable
 
+Run = Callable[[Mapping[str, bytes], Sequence[str], bytes, Limits], Result]
 _PROBE = Path(__file__).with_name("probe.py")
 _LIMITS = Limits(wall_s=30, cpu_s=20, memory_mib=256, processes=8, open_files=32, file_mib=4, tmp_mib=8)
 _NAMESPACES = ("ipc", "mnt", "net", "pid", "uts")
@@ -55,6 +56,17 @@ def check(jail: Jail) -> None:
             _passed = True
 
 
+def check_preforked(run: Run) -> None:
+    """Raises SandboxUnavailable unless a preforked jail has every property but those that it gives up."""
+    with _bait() as asked:
+        files, command, stdin = {"probe.py": _PROBE.read_bytes()}, [PYTHON, "probe.py"], json.dumps(asked).encode()
+        result = run(files, command, stdin, _LIMITS)
+    if violations := [name for name in _wrong(_seen(result), filtered=True) if name not in _GIVEN_UP]:
+        raise SandboxUnavailable("the preforked sandbox does not hold here: " + "; ".join(violations))
+
+
+_GIVEN_UP = ("it sees other processes", "it sees more than its files", "it writes outside /tmp")
+"""By a preforked jail: the first process is the server, whose file is there, and the folder of the program can be written."""
 _LAYERS = ((True, "as it will run"), (False, "by namespaces alone"))
 
 
@@ -65,12 +77,17 @@ def _violations(jail: Jail, filtered: bool) -> list[str]:
             result, report = jail.run_and_report(files, command, stdin, _LIMITS, filtered)
         except SandboxUnavailable as error:
             raise SandboxUnavailable(f"{error}\n{_ADVICE}") from error
+    return _wrong(_seen(result), filtered) + _shared_namespaces(report)
+
+
+def _seen(result: Result) -> dict[str, Any]:
+    """What the probe says. Raises SandboxUnavailable."""
     try:
-        seen = json.loads(result.stdout)
+        seen: dict[str, Any] = json.loads(result.stdout)
     except ValueError as error:
         message = result.stderr[-500:].decode(errors="replace")
         raise SandboxUnavailable(f"the sandbox's self-test ended by {result.ended} {result.exit_code}: {message}") from error
-    return _wrong(seen, filtered) + _shared_namespaces(report)
+    return seen
 
 
 @contextmanager

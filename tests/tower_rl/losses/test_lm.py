@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tower_rl.losses.lm import CrossEntropyHead
+from tower_rl.losses.lm import LmHead
 
 
 def plain(hidden, weight, targets, softcap):
@@ -23,7 +23,7 @@ def test_values_and_gradients_are_those_of_cross_entropy(chunk, softcap):
     expected = plain(hidden, weight, targets, softcap)
     wanted = torch.autograd.grad(expected.sum() * 0.3, (hidden, weight))
 
-    total, losses = CrossEntropyHead(weight, chunk, softcap)(hidden, targets)
+    total, losses = LmHead(weight, chunk, softcap)(hidden, targets)
     found = torch.autograd.grad(total * 0.3, (hidden, weight))
     torch.testing.assert_close(losses, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(total, expected.sum(), atol=1e-5, rtol=1e-5)
@@ -41,7 +41,7 @@ def test_bfloat16_is_as_near_to_float32_as_rounding_allows():
     wanted = torch.autograd.grad(expected.sum(), exact)
 
     rounded = hidden.detach().bfloat16().requires_grad_()
-    head = CrossEntropyHead(torch.nn.Parameter(weight.detach().bfloat16()), 16, None)
+    head = LmHead(torch.nn.Parameter(weight.detach().bfloat16()), 16)
     total, losses = head(rounded, targets)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses, expected, atol=0.05, rtol=0.02)
@@ -52,7 +52,7 @@ def test_bfloat16_is_as_near_to_float32_as_rounding_allows():
 
 def test_no_tokens_are_a_loss_of_zero_with_gradients():
     hidden, weight = torch.randn(0, 3, requires_grad=True), torch.nn.Parameter(torch.randn(7, 3))
-    total, losses = CrossEntropyHead(weight, 4, None)(hidden, torch.zeros(0, dtype=torch.int64))
+    total, losses = LmHead(weight, 4)(hidden, torch.zeros(0, dtype=torch.int64))
     total.backward()
     assert total.item() == 0
     assert losses.shape == (0,)
@@ -61,7 +61,7 @@ def test_no_tokens_are_a_loss_of_zero_with_gradients():
 
 def test_a_frozen_head_and_validation_compute_no_gradient_of_the_weight():
     weight = torch.nn.Parameter(torch.randn(3000, 4), requires_grad=False)
-    head, hidden, targets = CrossEntropyHead(weight, 10, None), torch.randn(40, 4, requires_grad=True), torch.arange(40)
+    head, hidden, targets = LmHead(weight, 10), torch.randn(40, 4, requires_grad=True), torch.arange(40)
     with Sizes() as sizes:
         head(hidden, targets)[0].backward()
     assert sizes.products == {(10, 3000): 4, (10, 4): 4}
@@ -74,7 +74,7 @@ def test_logits_never_stand_whole_and_are_made_once():
     tokens, width, vocabulary, chunk = 400, 4, 3000, 10
     hidden, weight = torch.randn(tokens, width, requires_grad=True), torch.nn.Parameter(torch.randn(vocabulary, width))
     with Sizes() as sizes:
-        CrossEntropyHead(weight, chunk, None)(hidden, torch.randint(vocabulary, (tokens,)))[0].backward()
+        LmHead(weight, chunk)(hidden, torch.randint(vocabulary, (tokens,)))[0].backward()
     assert sizes.largest <= chunk * vocabulary
     assert sizes.products == {(10, 3000): 40, (10, 4): 40, (3000, 4): 40}
 

@@ -1,0 +1,81 @@
+"""What a supervised stage makes of its corpora, as functions from table to table, and the digest of all that it depends on."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from tower_rl.config.corpora import ParallelTasks
+from tower_rl.config.schema import CptStage, Data, SftStage
+from tower_rl.data.corpus.instructions.convert import as_text, to_instructions
+from tower_rl.data.corpus.readers import dispatch
+from tower_rl.data.corpus.readers.part import Part
+from tower_rl.data.corpus.tokenizing import tokenize
+from tower_rl.models.load import load_tokenizer
+
+VERSION = 1
+"""Raised when the same configuration and files come to make other packs."""
+
+Make = Callable[[pa.Table], pa.Table]
+
+
+def parts(data: Data) -> list[Part[Any]]:
+    """What can be read by itself, in the order of the corpora. Raises DataError for a corpus that is not there."""
+    return [part for name, corpus in data.corpora.items() for part in dispatch.files(name, corpus)]
+
+
+def make(data: Data, stage: CptStage | SftStage, seed: int, model: Path) -> list[Make]:
+    """From clean rows (RECORDS) to tokens (TOKENS): pairs to instructions, for cpt all to texts, then the model's tokens."""
+    instruct = partial(_instruct, tasks=data.parallel, seed=seed)
+    texts = [as_text] if isinstance(stage, CptStage) else []
+    learn = "assistant" if isinstance(stage, SftStage) else "all"
+    return [instruct, *texts, _Tokenize(model, learn, stage.sequence_length, stage.held_out)]
+
+
+def digest(data: Data, stage: CptStage | SftStage, seed: int, model: Path, read: Sequence[Part[Any]]) -> str:
+    """Of all that packs depend on: files, their order, configuration, tokenizer, and the version of this code."""
+    told = {
+        "version": VERSION,
+        "corpora": {name: corpus.model_dump(mode="json") for name, corpus in data.corpora.items()},
+        "content": dispatch.digest(read),
+        "cleaning": data.cleaning.model_dump(mode="json"),
+        "parallel": data.parallel.model_dump(mode="json"),
+        "stage": [stage.kind, stage.sequence_length, stage.held_out],
+        "seed": seed,
+        "tokenizer": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _tokenizer_files(model)},
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _tokenizer_files(model: Path) -> list[Path]:
+    names = ("tokenizer*", "*.jinja", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
+    return sorted({path for name in names for path in model.glob(name)})
+
+
+def _instruct(table: pa.Table, tasks: ParallelTasks, seed: int) -> pa.Table:
+    return to_instructions(table, tasks, seed, {})
+
+
+@dataclass(frozen=True)
+class _Tokenize:
+    """Carries the folder, not the tokenizer, to the workers."""
+
+    model: Path
+    learn: Any
+    sequence_length: int
+    held_out: float
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        tokenizer = _tokenizer(self.model)
+        return tokenize(table, tokenizer, self.learn, sequence_length=self.sequence_length, held_out=self.held_out)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(model: Path) -> PreTrainedTokenizerBase:
+    return load_tokenizer(model)

@@ -1,0 +1,44 @@
+"""Rows of a log that another process writes, as they come."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tower_rl.reporting.metrics import Row, read
+
+_INTERVAL_S = 0.5
+
+
+@contextmanager
+def following(path: Path, show: Callable[[Row], None]) -> Iterator[None]:
+    """Calls `show` with each row that is added to a log while the context lasts; steps that are done again are shown again."""
+    end = threading.Event()
+    thread = threading.Thread(target=_follow, args=(path, show, end), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def _follow(path: Path, show: Callable[[Row], None], end: threading.Event) -> None:
+    known, last = _identity(path), len(read(path, superseded=True))
+    while True:
+        over = end.wait(_INTERVAL_S)
+        if (now := _identity(path)) != known:
+            known, rows = now, read(path, superseded=True)
+            for row in rows[last:]:
+                show(row)
+            last = len(rows)
+        if over:
+            return
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Changes with every row."""
+    if not path.exists():
+        return 0, 0
+    facts = path.stat()
+    return facts.st_ino, facts.st_size
