@@ -1,22 +1,29 @@
-"""Cross-entropy of a language model without ever holding [tokens, vocabulary] for more than a chunk of tokens."""
+"""Cross-entropy of given tokens without ever holding [tokens, vocabulary], for a loss that is a sum.
+
+The gradient of a sum is known as soon as the logits are, so the forward pass computes both and makes the logits once: three
+matrix products of the head's size instead of the four that computing them again in the backward pass takes
+(cf. the fused linear cross-entropy of Liger, arXiv:2410.10989).
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+ROWS = 16  # rows of a chunk whose softmax a CPU does at once: in float32 they stay in its cache
+
 
 class LmHead(nn.Module):
-    """A language-model head that answers the sum of token losses instead of logits.
+    """A language-model head that answers losses instead of logits.
 
-    It holds the head's own parameter, so ZeRO-3 gathers that once for the whole forward.
+    It holds the head's own parameter, so ZeRO-3 gathers that once for the whole forward pass.
     """
 
     def __init__(self, weight: nn.Parameter, chunk: int, softcap: float | None = None) -> None:
-        """Takes over the head's weight.
+        """A head without bias.
 
         Args:
-            weight: [V, D].
+            weight: [V, D], tied or not.
             chunk: tokens whose logits stand in memory at once.
             softcap: logits z become softcap * tanh(z / softcap) (Gemma 2, arXiv:2408.00118, section 2).
         """
@@ -26,57 +33,67 @@ class LmHead(nn.Module):
         self.softcap = softcap
 
     def forward(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Negative log-probabilities.
+        """Score tokens.
 
         Args:
-            hidden: [M, D] states that predict the targets.
+            hidden: [M, D] states that predict the targets; M may be 0.
             targets: [M] token ids.
 
         Returns:
-            Their float32 sum, with gradient, and [M] float32 of each, without.
+            [] float32 sum of -log p, with gradient, and [M] its summands, without.
         """
-        # A function of autograd is told that a parameter needs a gradient even where none is recorded (validation).
-        weight = self.weight if torch.is_grad_enabled() else self.weight.detach()
-        total, each = _CrossEntropy.apply(hidden, weight, targets, self.chunk, self.softcap)
-        return total, each
+        total, losses = _ChunkedCrossEntropy.apply(
+            hidden, self.weight, targets, self.chunk, self.softcap, torch.is_grad_enabled()
+        )
+        return total, losses
 
 
-class _CrossEntropy(torch.autograd.Function):
-    """The gradient of a sum needs nothing from the backward pass but a factor, so it is computed with the logits at hand:
-    three matrix products of the head's size instead of four."""
-
+class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int, softcap: float | None
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int, softcap: float | None, learn: bool
     ) -> tuple[Tensor, Tensor]:
-        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
-        each = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        # Chunks add up in float32.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        needed = ctx.needs_input_grad  # also true where autograd is switched off
+        grad_hidden = torch.empty_like(hidden) if learn and needed[0] else None
+        # chunks add up in float32
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learn and needed[1] else None
         for start in range(0, len(hidden), chunk):
-            part = slice(start, min(start + chunk, len(hidden)))
-            logits = (hidden[part] @ weight.T).float()
-            if softcap is not None:
-                logits = logits.div_(softcap).tanh_().mul_(softcap)
-            slope = None if softcap is None else 1 - (logits / softcap) ** 2
-            normalizers = logits.logsumexp(-1)
-            each[part] = normalizers - logits.gather(1, targets[part, None])[:, 0]
-            if not (needs_hidden or needs_weight):
-                continue
-            # d loss / d logits = softmax - onehot(target)
-            grad = logits.sub_(normalizers[:, None]).exp_()
-            grad.scatter_add_(1, targets[part, None], grad.new_full((len(grad), 1), -1.0))
-            grad = (grad if slope is None else grad.mul_(slope)).to(hidden.dtype)
+            part = slice(start, start + chunk)
+            logits = hidden[part] @ weight.T
+            losses[part] = _losses_and_gradients(logits, targets[part], softcap)
             if grad_hidden is not None:
-                torch.mm(grad, weight, out=grad_hidden[part])
+                grad_hidden[part] = logits @ weight
             if grad_weight is not None:
-                grad_weight += grad.T @ hidden[part]
-        ctx.save_for_backward(grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype))
-        ctx.mark_non_differentiable(each)
-        return each.sum(), each
+                grad_weight += logits.T @ hidden[part]
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.dtype = weight.dtype
+        ctx.mark_non_differentiable(losses)
+        return losses.sum(), losses
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_hidden, grad_weight = (None if saved is None else saved * grads[0].to(saved.dtype) for saved in ctx.saved_tensors)
-        return grad_hidden, grad_weight, None, None, None
+        grad_hidden, grad_weight = ctx.saved_tensors
+        scale = grads[0]
+        return (
+            None if grad_hidden is None else grad_hidden * scale,
+            None if grad_weight is None else (grad_weight * scale).to(ctx.dtype),
+            *(None,) * 4,
+        )
+
+
+def _losses_and_gradients(logits: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
+    """[m] losses of [m, V] logits, which are overwritten by the gradients: softmax - onehot, times the slope of the cap."""
+    losses, at_once = [], ROWS if logits.device.type == "cpu" else len(logits)
+    for rows, wanted in zip(logits.split(at_once), targets.split(at_once), strict=True):
+        scores, slope, wanted = rows.float(), None, wanted[:, None]
+        if softcap is not None:
+            scores = scores.div_(softcap).tanh_()
+            slope = 1 - scores**2
+            scores = scores.mul_(softcap)
+        normalizer = scores.logsumexp(-1, keepdim=True)
+        losses.append((normalizer - scores.gather(1, wanted))[:, 0])
+        scores = scores.sub_(normalizer).exp_()
+        scores.scatter_add_(1, wanted, torch.full_like(normalizer, -1.0))
+        rows.copy_(scores if slope is None else scores.mul_(slope))
+    return torch.cat(losses)
