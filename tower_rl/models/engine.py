@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from tower_rl.config.schema import Policy
 from tower_rl.models.adapters import adapters_of, is_adapter, merged, plain_name
@@ -47,9 +48,11 @@ class Rank:
         """One optimizer step with the gradients that were accumulated; their norm before clipping."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
+        # DeepSpeed tells no norm where torch's own optimizer steps: stage 0 in float32, whose gradients are whole on each rank.
+        plain = isinstance(self.engine.optimizer, torch.optim.Optimizer)
+        norm = get_total_norm([p.grad for p in self.engine.module.parameters() if p.grad is not None]) if plain else None
         self.engine.step()
-        norm = self.engine.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
+        return float(self.engine.get_global_grad_norm() if norm is None else norm)
 
     def described(self) -> list[tuple[str, torch.dtype, tuple[int, ...]]]:
         """Name, dtype and whole shape of each parameter, without gathering any."""

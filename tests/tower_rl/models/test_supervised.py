@@ -139,7 +139,7 @@ def test_every_layer_is_recomputed(tiny_model, lora):
     model.train()
     calls = []
     for i, layer in enumerate(model.model.layers):
-        layer.mlp.register_forward_hook(lambda *_, i=i: calls.append(i))
+        layer.self_attn.register_forward_hook(lambda *_, i=i: calls.append(i))
     loss, _ = module(joined(supervised_packs()))
     assert calls == [0, 1]
     loss.backward()
