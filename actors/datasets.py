@@ -40,9 +40,10 @@ INDEX, REJECTS, DROPPED = "index.json", "rejects.jsonl", "dropped.jsonl"
 CHUNK_BYTES = 4 * 2**20
 """Of a chunk in memory; a worker holds a few copies of one."""
 READING_CPUS = 0.5
-KEYS_A_BUCKET = 2**19
-"""Keys that are compared at once: 12 MB, and at most 256 MB of signatures."""
-
+RETRIES = 3
+"""How often a task is started anew whose worker's process died."""
+KEYS_A_BUCKET = 2**20
+"""Keys that are compared at once: 24 MB, and at most 512 MB of signatures where all are near each other."""
 BUCKET_BYTES = 8 * 2**20
 """Of pairs that are joined or pivoted at once; as Python objects they take some ten times as much."""
 
@@ -78,8 +79,9 @@ def prepare(recipe: Recipe, folder: Path, stall_s: float) -> dict[str, Any]:
     Raises:
         DataError: for too many bad rows (with the first ten), and what readers and evaluation files raise.
         DeadlineExceeded: when nothing goes on.
-        WorkerLost: when a worker's process dies again and again.
+        WorkerLost: when a task's process dies, and dies again RETRIES times.
     """
+    folder = folder.absolute()  # workers have another working directory
     if not (folder / INDEX).exists():
         with _partial(folder) as work:
             index = _prepare(recipe, work, stall_s)
@@ -134,11 +136,8 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
     items = [{"part": number, "pickled": cloudpickle.dumps(part)} for number, part in enumerate(recipe.parts)]
     with context(stall_s):
         # Another share of a core than cleaning has, or Ray Data would make one task of both, and clean a large file on one core.
-        tables = _blocks(items).map_batches(
-            partial(_read, recipe.read), batch_size=1, batch_format="pyarrow", num_cpus=READING_CPUS
-        )
-        clean = partial(_clean, work, recipe.cleaning)
-        cleaned = tables.map_batches(clean, batch_size=None, batch_format="pyarrow", zero_copy_batch=True)
+        tables = mapped(blocks(items), partial(_read, recipe.read), 1, READING_CPUS)
+        cleaned = mapped(tables, partial(_clean, work, recipe.cleaning), None, 1)
         for summary in _summaries("reading and cleaning", cleaned, stall_s):
             counts += chunks.counts_of(summary)
             bad.update(summary["bad"])
@@ -187,12 +186,23 @@ def _each(
 
     if items:
         with context(stall_s):
-            yield from _summaries(waited_for, _blocks(items).map_batches(call, batch_size=1, batch_format="pyarrow"), stall_s)
+            yield from _summaries(waited_for, mapped(blocks(items), call, 1, 1), stall_s)
 
 
-def _blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
+def blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
     """One block, and so one task, for each item."""
     return ray.data.from_items([dict(item) for item in items], override_num_blocks=len(items))
+
+
+def mapped(dataset: Dataset, function: Callable[[pa.Table], Any], rows: int | None, cpus: float) -> Dataset:
+    """The function on so many rows at once, or on whole blocks; Ray's own choice is to start a task anew without end."""
+    return dataset.map_batches(
+        function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, ray_remote_args_fn=_retries
+    )
+
+
+def _retries() -> dict[str, Any]:
+    return {"max_retries": RETRIES}
 
 
 def _said(summaries: Sequence[Summary]) -> pa.Table:

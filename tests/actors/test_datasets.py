@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import random
 import socket
 import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import psutil
 import pyarrow as pa
@@ -21,7 +23,7 @@ from actors.datasets import Recipe, prepare
 from tower_rl.config.corpora import Cleaning, Quality
 from tower_rl.data.corpus.records import RECORDS
 from tower_rl.data.rows import DataError
-from tower_rl.protocols import DeadlineExceeded
+from tower_rl.protocols import DeadlineExceeded, WorkerLost
 from verifiers.registry import UnknownVerifier
 
 pytestmark = pytest.mark.ray
@@ -170,7 +172,7 @@ def test_errors_arrive_as_themselves(cluster, tmp_path):
         prepare(recipe(cleaning=Cleaning(decontaminate=[str(tmp_path / "none")])), tmp_path / "prepared", 120)
     with pytest.raises(UnknownVerifier, match="no verifier 'nobody'"):
         prepare(recipe(cleaning=Cleaning(quality=Quality(use="nobody", minimum=0.5))), tmp_path / "prepared", 120)
-    with pytest.raises(DataError, match="^no more$"):
+    with pytest.raises(DataError, match=r"^no more$"):
         prepare(recipe(make=[refuse]), tmp_path / "prepared", 120)
     assert not list(tmp_path.iterdir())
 
@@ -190,22 +192,47 @@ def test_parts_without_rows(cluster, tmp_path):
     assert (index["read"], index["shards"]) == (0, [])
 
 
-def shorter(rows):
-    """A function that makes training rows: joins two rows into one and drops some."""
-    rows = rows.slice(0, rows.num_rows // 2)
-    dropped = pa.array(["make: odd" if n % 2 else "" for n in range(rows.num_rows)], pa.string())
+def halves(rows):
+    """Joins the rows two by two, and drops each third."""
+    rows = rows.take(list(range(0, rows.num_rows, 2)))
+    dropped = pa.array(["" if n % 3 else "make: third" for n in range(rows.num_rows)], pa.string())
     return rows.set_column(RECORDS.get_field_index("dropped"), "dropped", dropped)
 
 
 def test_functions_behind_cleaning(cluster, tmp_path):
-    index = prepare(
-        recipe(cleaning=Cleaning(quality=Quality(use="length", options={"target": 30}, minimum=0.5)), make=[shorter]),
-        tmp_path / "p",
-        120,
-    )
-    rows = rows_of(tmp_path / "p", index)
-    assert index["dropped"]["make: odd"] in (len(rows), len(rows) - 1) or abs(index["dropped"]["make: odd"] - len(rows)) <= 6
-    assert index["made"] < 0 and index["read"] + index["made"] == index["kept"] + index["lost"] and index["kept"] == len(rows)
+    quality = Quality(use="length", options={"target": 30}, minimum=0.9)
+    clean = prepare(recipe(1, cleaning=Cleaning(quality=quality)), tmp_path / "clean", 120)
+    made = prepare(recipe(1, cleaning=Cleaning(quality=quality), make=[halves]), tmp_path / "made", 120)
+    assert clean["dropped"]["quality: low score"] == made["dropped"]["quality: low score"] > 0
+    joined = -(-clean["kept"] // 2)
+    assert made["made"] == joined - clean["kept"] and made["dropped"]["make: third"] == -(-joined // 3)
+    assert made["kept"] == len(rows_of(tmp_path / "made", made)) == joined - -(-joined // 3)
+
+
+def dying(marker, part):
+    """The rows of `made_up`; the process that reads part 2 for the first time dies on the way."""
+    first, second = made_up(part)
+    yield first
+    if part == 2 and not marker.exists():
+        marker.touch()
+        os._exit(1)
+    yield second
+
+
+def deadly(part):
+    os._exit(1)
+    yield
+
+
+def test_a_worker_that_is_lost_again_and_again(cluster, tmp_path):
+    with pytest.raises(WorkerLost, match="reading and cleaning: a worker is lost"):
+        prepare(recipe(1, read=deadly), tmp_path / "prepared", 120)
+
+
+def test_a_lost_worker_changes_nothing(cluster, tmp_path):
+    prepare(recipe(), tmp_path / "one", 120)
+    prepare(recipe(read=partial(dying, tmp_path / "died")), tmp_path / "two", 120)
+    assert (tmp_path / "died").exists() and digest(tmp_path / "one") == digest(tmp_path / "two")
 
 
 def test_killed_preparations_are_tidied_up(cluster, tmp_path):
