@@ -44,7 +44,6 @@ RETRIES = 3
 """How often a task is started anew whose worker's process died."""
 KEYS_A_BUCKET = 2**20
 """Keys that are compared at once: 24 MB, and at most 512 MB of signatures where all are near each other."""
-
 BUCKET_BYTES = 8 * 2**20
 """Of pairs that are joined or pivoted at once; as Python objects they take some ten times as much."""
 
@@ -137,8 +136,8 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
     items = [{"part": number, "pickled": cloudpickle.dumps(part)} for number, part in enumerate(recipe.parts)]
     with context(stall_s):
         # Another share of a core than cleaning has, or Ray Data would make one task of both, and clean a large file on one core.
-        tables = _mapped(_blocks(items), partial(_read, recipe.read), 1, READING_CPUS)
-        cleaned = _mapped(tables, partial(_clean, work, recipe.cleaning), None, 1)
+        tables = mapped(blocks(items), partial(_read, recipe.read), 1, READING_CPUS)
+        cleaned = mapped(tables, partial(_clean, work, recipe.cleaning), None, 1)
         for summary in _summaries("reading and cleaning", cleaned, stall_s):
             counts += chunks.counts_of(summary)
             bad.update(summary["bad"])
@@ -187,15 +186,15 @@ def _each(
 
     if items:
         with context(stall_s):
-            yield from _summaries(waited_for, _mapped(_blocks(items), call, 1, 1), stall_s)
+            yield from _summaries(waited_for, mapped(blocks(items), call, 1, 1), stall_s)
 
 
-def _blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
+def blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
     """One block, and so one task, for each item."""
     return ray.data.from_items([dict(item) for item in items], override_num_blocks=len(items))
 
 
-def _mapped(dataset: Dataset, function: Callable[[pa.Table], Any], rows: int | None, cpus: float) -> Dataset:
+def mapped(dataset: Dataset, function: Callable[[pa.Table], Any], rows: int | None, cpus: float) -> Dataset:
     """The function on so many rows at once, or on whole blocks; Ray's own choice is to start a task anew without end."""
     return dataset.map_batches(
         function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, ray_remote_args_fn=_retries

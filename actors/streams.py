@@ -9,10 +9,9 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 import pyarrow as pa
-import ray.data
 from ray.data import Dataset
 
-from actors.datasets import context
+from actors.datasets import blocks, context, mapped
 from tower_rl.config.schema import Config, CptStage, SftStage
 from tower_rl.data.corpus import chunks, recipe
 from tower_rl.data.corpus.cleaning.decontaminate import evaluation_hashes
@@ -48,8 +47,7 @@ def streamed(config: Config, stage: CptStage | SftStage, model: Path, work: Path
     steps = [*before_duplicates(cleaning), *after_duplicates(cleaning, hashes), *recipe.alone(config.data, stage, seed, model)]
     items = [{"pickled": cloudpickle.dumps(part)} for part in parts]
     with context(NO_DEADLINE):
-        blocks = ray.data.from_items(items, override_num_blocks=len(items))
-        return blocks.map_batches(partial(_rows, steps), batch_size=1, batch_format="pyarrow", num_cpus=1)
+        return mapped(blocks(items), partial(_rows, steps), 1, 1)
 
 
 def within(seconds: float, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -19,7 +19,7 @@ from actors.process import idle_env, log_to
 from actors.streams import within
 from tower_rl.checkpoint import CheckpointError
 from tower_rl.config.schema import Policy, SupervisedStage
-from tower_rl.data.feed import MaterialisedFeed, StreamingFeed
+from tower_rl.data.feed import MaterialisedFeed, StreamingFeed, Taken
 from tower_rl.data.rows import DataError
 from tower_rl.models.errors import ModelError
 from tower_rl.protocols import Feed, RunError, WorkerLost
@@ -139,18 +139,16 @@ def _feed(settings: Settings, rank: int, ranks: int) -> Feed:
         )
         return within(wait, batches)
 
-    return StreamingFeed(tables, stage, packs.max_rejects, ranks, _all)
+    return StreamingFeed(tables, stage, packs.max_rejects, ranks, _gather)
 
 
-def _all(said: bool) -> bool:
-    """Whether all ranks say so."""
-    import torch
+def _gather(taken: Taken) -> list[Taken]:
+    """What all ranks took."""
     import torch.distributed as dist
-    from ray.train.torch import get_device
 
-    votes = torch.tensor(int(said), device=get_device())
-    dist.all_reduce(votes, op=dist.ReduceOp.MIN)
-    return bool(votes)
+    found = [taken] * dist.get_world_size()
+    dist.all_gather_object(found, taken)
+    return found
 
 
 def _environment(threads: int, gpus: bool) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,17 @@ class MaterialisedFeed:
         self._mixture.load_state_dict(state)
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one rank took in a step."""
+
+    documents: int
+    tokens: Counter[str]
+    """Learned ones, by stream."""
+    dropped: Counter[str]
+    """Rows dropped up to now, by corpus."""
+
+
 class StreamingFeed:
     """Packs of rows that stream in, as they come: two runs have not the same steps.
 
@@ -79,7 +91,7 @@ class StreamingFeed:
         stage: SupervisedStage,
         max_rejects: Mapping[str, float],
         ranks: int,
-        all_ended: Callable[[bool], bool],
+        gather: Callable[[Taken], Sequence[Taken]],
     ) -> None:
         """Reads nothing yet.
 
@@ -88,24 +100,25 @@ class StreamingFeed:
             stage: the stage.
             max_rejects: of each corpus, the share of rows that cannot be read above which the run stops.
             ranks: how many there are.
-            all_ended: a collective: whether it is called with True by all ranks.
+            gather: a collective: what all ranks call it with.
         """
-        self._tables, self._stage, self._ranks, self._all_ended = tables, stage, ranks, all_ended
+        self._tables, self._stage, self._ranks, self._gather = tables, stage, ranks, gather
         self._rejects = _Rejects(max_rejects)
         self._steps: Iterator[list[Pack]] | None = None
         self._validation: list[Pack] = []
         self._epoch, self._documents = 0, 0
-        self._tokens = Counter[str]()
+        self._tokens, self._dropped = Counter[str](), Counter[str]()
 
     def step(self, number: int) -> Sequence[Pack]:
         """See tower_rl.protocols.Feed. Raises DataError when there is nothing to learn, or too many rows are bad."""
         for _ in range(2):
-            taken = next(self._opened(), [])
-            if not self._all_ended(not taken):
-                self._documents += sum(len(pack.lengths) for pack in taken)
-                for pack in taken:
-                    self._tokens[pack.stream] += int(pack.trained.sum())
-                return taken
+            packs = next(self._opened(), [])
+            taken = self._gather(_taken(packs, self._rejects.dropped))
+            self._dropped = sum((rank.dropped for rank in taken), Counter[str]())
+            if documents := sum(rank.documents for rank in taken):
+                self._documents += documents
+                self._tokens += sum((rank.tokens for rank in taken), Counter[str]())
+                return packs
             self._epoch, self._documents = self._epoch + 1, 0
             self._steps = self._packed(self._rows(), 0)
         raise DataError("the corpora have no row to learn from")
@@ -116,24 +129,24 @@ class StreamingFeed:
         yield from self._validation
 
     def metrics(self) -> Mapping[str, float]:
-        """Of this rank: shares of the learned tokens by corpus and stream, epochs, and rows dropped by corpus."""
+        """Shares of the learned tokens by corpus and stream, epochs, and rows dropped by corpus."""
         given = self._tokens.copy()
         for stream, tokens in self._tokens.items():
             given[corpus_of(stream)] += tokens
         total = max(1, self._tokens.total())
         shares = {f"mixture/{name}/realised": tokens / total for name, tokens in sorted(given.items())}
-        dropped = {f"mixture/{name}/dropped": float(rows) for name, rows in sorted(self._rejects.dropped.items())}
+        dropped = {f"mixture/{name}/dropped": float(rows) for name, rows in sorted(self._dropped.items())}
         return shares | dropped | {"mixture/epoch": float(self._epoch)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts alone: epochs, documents of all ranks learned in this one (about), and this rank's learned tokens by stream."""
-        return {"epoch": self._epoch, "documents": self._documents * self._ranks, "tokens": dict(self._tokens)}
+        """Counts alone: epochs, documents learned in this one, and learned tokens by stream."""
+        return {"epoch": self._epoch, "documents": self._documents, "tokens": dict(self._tokens)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on behind as many rows as were learned. Raises DataError for the state of another kind of feed."""
         if state.keys() != self.state_dict().keys():
             raise DataError("the checkpoint is of a stage with another kind of feed")
-        self._epoch, self._documents = state["epoch"], state["documents"] // self._ranks
+        self._epoch, self._documents = state["epoch"], state["documents"]
         self._tokens = Counter(state["tokens"])
 
     def _opened(self) -> Iterator[list[Pack]]:
@@ -143,7 +156,7 @@ class StreamingFeed:
             first = list(_first(rows, FIRST_ROWS))
             held_out = packs(_only(first, held_out=True), self._stage.sequence_length, WINDOW)
             self._validation = _few(held_out, -(-VALIDATION_PACKS // self._ranks))
-            self._steps = self._packed(chain(first, rows), self._documents)
+            self._steps = self._packed(chain(first, rows), self._documents // self._ranks)
         return self._steps
 
     def _rows(self) -> Iterator[pa.Table]:
@@ -184,6 +197,13 @@ class _Rejects:
             if total >= rows and n > self._most[corpus] * total:
                 problem = f"{n} of {total} rows are bad, more than max_rejects = {self._most[corpus]:g}:"
                 raise DataError("\n".join([f"corpus {corpus!r}: {problem}", *self._shown[corpus]]))
+
+
+def _taken(packs: Sequence[Pack], dropped: Counter[str]) -> Taken:
+    tokens = Counter[str]()
+    for pack in packs:
+        tokens[pack.stream] += int(pack.trained.sum())
+    return Taken(sum(len(pack.lengths) for pack in packs), tokens, dropped)
 
 
 def _first(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -11,7 +11,7 @@ import pytest
 from tower_rl.config.schema import SftStage
 from tower_rl.data import feed as feeds
 from tower_rl.data.corpus.records import TOKENS
-from tower_rl.data.feed import StreamingFeed
+from tower_rl.data.feed import StreamingFeed, Taken
 from tower_rl.data.packs import Pack
 from tower_rl.data.rows import DataError
 
@@ -34,7 +34,7 @@ def feed(rows: list[dict[str, Any]], most: float = 0.5) -> StreamingFeed:
     def tables() -> Iterator[pa.Table]:
         yield from (table(rows[start : start + 7]) for start in range(0, len(rows), 7))
 
-    return StreamingFeed(tables, STAGE, {"a": most, "b": most}, 1, lambda ended: ended)
+    return StreamingFeed(tables, STAGE, {"a": most, "b": most}, 1, lambda taken: [taken])
 
 
 def documents(packs: Sequence[Pack]) -> list[int]:
@@ -90,7 +90,9 @@ def test_it_goes_on_behind_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_ranks_end_an_epoch_together() -> None:
     """One rank has a third of the other's rows; no call waits for ever, and both begin the second epoch in one step."""
-    barrier, votes, begun = Barrier(2, timeout=20), [False, False], [list[int](), list[int]()]
+    barrier, votes, begun = Barrier(2, timeout=20), dict[int, Taken](), [list[int](), list[int]()]
+
+    states: list[dict[str, Any]] = [{}, {}]
 
     def run(rank: int) -> None:
         rows = [row(number, held_out=False) for number in range((30, 90)[rank])]
@@ -100,16 +102,17 @@ def test_ranks_end_an_epoch_together() -> None:
             begun[rank].append(steps[0])
             yield table(rows)
 
-        def all_ended(ended: bool) -> bool:
-            votes[rank] = ended
+        def gather(taken: Taken) -> list[Taken]:
+            votes[rank] = taken
             barrier.wait()
-            result = all(votes)
+            result = list(votes.values())
             barrier.wait()
             return result
 
-        streaming = StreamingFeed(tables, STAGE, {}, 2, all_ended)
+        streaming = StreamingFeed(tables, STAGE, {}, 2, gather)
         for steps[0] in range(40):
             streaming.step(steps[0])
+        states[rank] = streaming.state_dict()
 
     threads = [Thread(target=run, args=(rank,), daemon=True) for rank in range(2)]
     for thread in threads:
@@ -118,6 +121,7 @@ def test_ranks_end_an_epoch_together() -> None:
         thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
     assert begun[0] == begun[1] and len(begun[0]) > 1
+    assert states[0] == states[1] and states[0]["tokens"]["a/de"] > 0
 
 
 def test_too_many_bad_rows_stop_it_with_the_first() -> None:
