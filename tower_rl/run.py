@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tower_rl.config.load import ConfigError, load
 
 if TYPE_CHECKING:
+    from actors.supervised import Streaming
     from tower_rl.config.schema import Config, CptStage, RlvrStage, SftStage
     from tower_rl.data.stream import PromptStream
     from tower_rl.reporting.progress import Progress
@@ -86,7 +87,6 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
 
 def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, folder: "RunFolder", progress: "Progress") -> None:
     """Start Ray, prepare the corpora, run the stage on Ray Train."""
-    from actors.corpora import prepared
     from actors.supervised import Settings, fit
     from clusters.connect import connect
     from clusters.placement import gpus_for_ranks
@@ -112,8 +112,7 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
         if dashboard:
             progress.note(f"Ray dashboard: http://{dashboard}")
         gpus = gpus_for_ranks(policy.workers)
-        packs = prepared(config, stage, model, stage_folder.data)
-        progress.corpora(json.loads((stage_folder.data / "index.json").read_text(encoding="utf-8")))
+        packs, rows = _texts(config, stage, model, stage_folder, progress)
         threads = max(1, len(os.sched_getaffinity(0)) // policy.workers)
         settings = Settings(
             model, config.model.dtype, policy, stage, config.run.seed, packs, stage_folder, folder.attempt, folder.logs, threads
@@ -122,7 +121,7 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
             following(stage_folder.metrics, lambda row: progress.supervised_step(row, stage.steps)),
             following(stage_folder.validation, progress.validation),
         ):
-            fit(settings, gpus=gpus, start_timeout_s=config.cluster.placement_timeout_s)
+            fit(settings, gpus=gpus, start_timeout_s=config.cluster.placement_timeout_s, rows=rows)
     folder.record_checkpoints()
     places = {
         "report": folder.path / "report.html",
@@ -134,6 +133,22 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
     progress.supervised_summary(
         read(stage_folder.metrics), read(stage_folder.validation), {name: str(path) for name, path in places.items()}
     )
+
+
+def _texts(
+    config: "Config", stage: "CptStage | SftStage", model: Path, folder: "StageFolder", progress: "Progress"
+) -> tuple["Path | Streaming", Any]:
+    """The folder of packs and None, or what the ranks need to know of a stream, and that stream."""
+    from actors.corpora import prepared
+    from actors.streams import streamed
+    from actors.supervised import Streaming
+
+    if stage.feed == "streaming":
+        most = {name: corpus.max_rejects for name, corpus in config.data.corpora.items()}
+        return Streaming(config.data.stall_timeout_s, most), streamed(config, stage, model, folder.data)
+    packs = prepared(config, stage, model, folder.data)
+    progress.corpora(json.loads((folder.data / "index.json").read_text(encoding="utf-8")))
+    return packs, None
 
 
 def _rlvr(config: "Config", stage: "RlvrStage", index: int, folder: "RunFolder", progress: "Progress") -> None:

@@ -148,7 +148,7 @@ class Cleaning(Section):
     scrub: bool = True
     """Whether e-mail addresses and secrets are replaced by placeholders."""
     exact_duplicates: bool = True
-    """Whether only the first of equal texts is kept."""
+    """Whether only the first of equal texts is kept; a stage that streams does not look."""
     near_duplicates: Share = 0.0
     """Estimated Jaccard similarity of word 5-grams (MinHash) from which only the first text is kept; 0: not looked at."""
     decontaminate: list[Text] = []

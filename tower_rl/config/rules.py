@@ -74,8 +74,24 @@ def stages_have_data(config: Config) -> Iterator[Finding]:
                 yield ("stages", index, "weights", name), message
         if stage.weights and (missing := [name for name in config.data.corpora if name not in stage.weights]):
             yield ("stages", index, "weights"), f"must name all corpora or none; {listed(missing)} is missing"
-        if stage.weights and stage.feed == "streaming":
-            yield ("stages", index, "weights"), "cannot be had with feed: streaming, which takes corpora as they come"
+
+
+def streams_simple(config: Config) -> Iterator[Finding]:
+    """With `feed: streaming` every row is prepared by itself, and corpora come as they are: what looks at several rows is refused."""
+    parallel = config.data.parallel
+    whole: list[tuple[KeyPath, bool]] = [
+        (("data", "parallel", "pivots"), parallel.pivots > 0),
+        (("data", "parallel", "document_segments"), parallel.document_segments > 1),
+        (("data", "parallel", "tasks", "terminology"), "terminology" in parallel.tasks),
+        (("data", "cleaning", "near_duplicates"), config.data.cleaning.near_duplicates > 0),
+    ]
+    for index, stage in _supervised(config):
+        if stage.feed == "streaming":
+            own = ("stages", index)
+            asked = [((*own, "weights"), bool(stage.weights)), ((*own, "language_temperature"), stage.language_temperature != 1)]
+            for key, given in [*asked, *whole]:
+                if given:
+                    yield key, f"cannot be had with feed: streaming of stage {stage.name}; use feed: materialised"
 
 
 def schedules_complete(config: Config) -> Iterator[Finding]:
@@ -250,6 +266,7 @@ RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     verifiers_installed,
     composites_resolve,
     stages_have_data,
+    streams_simple,
     schedules_complete,
     adapters_supported,
     tasks_known,
