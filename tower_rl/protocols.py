@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tower_rl.data.packs import Pack
-from tower_rl.types import Batch, Group, LmResult, Prompt, ScoredGroup, StepResult, StreamLoss
+from tower_rl.types import Batch, Group, LmResult, Pack, Prompt, ScoredGroup, StepResult, StreamLoss
 
 
 class RunError(Exception):

@@ -148,6 +148,27 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Pack:
+    """Whole documents side by side, at most `sequence_length` tokens; none sees another."""
+
+    token_ids: Ints
+    """[N]"""
+    trained: Bools
+    """[N] whether the token is learned (as a target); False at the first token of each document."""
+    lengths: Ints
+    """[D] tokens of each document, in order; they add up to N."""
+    stream: str
+    """`CORPUS/LANGUAGE`."""
+    held_out: bool = False
+    """Whether its documents are kept for validation."""
+
+    @property
+    def tokens(self) -> int:
+        """N."""
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
 class LmMicroBatch:
     """Documents of supervised training side by side for one forward pass: N tokens, of which M are learned, in D documents."""
 

@@ -77,7 +77,7 @@ def stages_have_data(config: Config) -> Iterator[Finding]:
 
 
 def streams_simple(config: Config) -> Iterator[Finding]:
-    """With `feed: streaming` every row is prepared by itself, and corpora come as they are: what looks at several rows is refused."""
+    """`feed: streaming` prepares every row by itself and takes corpora as they come: what needs more is refused."""
     parallel = config.data.parallel
     whole: list[tuple[KeyPath, bool]] = [
         (("data", "parallel", "pivots"), parallel.pivots > 0),

@@ -3,28 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tower_rl.types import Bools, Ints
+from tower_rl.types import Ints, Pack
 
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    """Whole documents side by side, at most `sequence_length` tokens; none sees another."""
-
-    token_ids: Ints
-    """[N]"""
-    trained: Bools
-    """[N] whether the token is learned (as a target); False at the first token of each document."""
-    lengths: Ints
-    """[D] tokens of each document, in order; they add up to N."""
-    stream: str
-    """`CORPUS/LANGUAGE`."""
-    held_out: bool = False
-    """Whether its documents are kept for validation."""
-
-    @property
-    def tokens(self) -> int:
-        """N."""
-        return len(self.token_ids)
+__all__ = ["Contents", "Pack", "PackRef", "corpus_of"]
 
 
 @dataclass(frozen=True, slots=True)
