@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tower_rl.config.section import Section
 from tower_rl.data.rows import DataError
 
 INDEX = "index.json"
@@ -25,7 +24,11 @@ COLUMNS = pa.schema([("token_ids", pa.list_(pa.int32())), ("trained", pa.list_(p
 """Of the parquet files: the arrays of a pack."""
 
 
-class File(Section):
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class File(_Entry):
     """A file of the folder."""
 
     name: str
@@ -38,7 +41,7 @@ class File(Section):
     """Packs in it."""
 
 
-class Part(Section):
+class Part(_Entry):
     """The packs of a stream for one purpose."""
 
     packs: int
@@ -57,7 +60,7 @@ class Part(Section):
     """The packs, as parquet."""
 
 
-class Index(Section):
+class Index(_Entry):
     """What a folder of packs has."""
 
     format: Literal[1]
