@@ -166,13 +166,16 @@ def side(name: str, path: Path, steps: int, output: Path) -> None:
 
 def main(path: Path, steps: int) -> None:
     """Both sides, and the comparison."""
+    from actors.process import idle_env
+
     held_out = chats(path, HELD_OUT)
     print(f"load at the start {os.getloadavg()[0]:.2f}; held-out loss before {held_out_loss(model_folder(), held_out):.4f}")
     rates = {}
     for name in ("ours", "trl"):
         with tempfile.TemporaryDirectory() as output:
             command = [sys.executable, __file__, "--side", name, str(path), str(steps), output]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            environment = os.environ | idle_env(len(os.sched_getaffinity(0)))  # the same for both sides
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             result = json.loads(done.stdout.splitlines()[-1])
             after = held_out_loss(Path(output), held_out)
         tokens, seconds = sum(result["tokens"][WARM:]), sum(result["seconds"][WARM:])

@@ -46,9 +46,7 @@ def translate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch:
     """Greedy translations."""
     prompts = [PROMPT.format(language=LANGUAGE_NAMES[language], text=text) for language, text, _ in batch]
     chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    inputs = tokenizer.apply_chat_template(
-        chats, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True, padding_side="left"
-    )
+    inputs = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True)
     ids = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id)
     return list(tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 
@@ -85,7 +83,7 @@ def main(parallel: Path, instructions: Path, folders: Sequence[Path]) -> None:
     references = [translation for _, _, translation in asked]
     answers: list[list[str]] = []
     for name, folder in zip(("before", "after"), folders, strict=True):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
         parts = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
         answers.append([text.strip() for part in parts for text in translate(model, tokenizer, part)])
