@@ -60,7 +60,8 @@ def locate(location: tuple[str | int, ...]) -> tuple[KeyPath, type[Section] | No
             here = tags[str(part)]
             continue
         path.append(part)
-        holder = bare(here) if is_section(bare(here)) else None
+        own = members(here)[0]
+        holder = own if is_section(own) else None
         here = step(here, part)
     return tuple(path), holder
 

@@ -152,3 +152,7 @@ def test_verifier_of_neither_shape(problems: Problems, changed: Changed) -> None
         "x.yaml:13: verifiers.math: needs the key use (one verifier) or weights (several as one); found: uses"
     ]
     assert problems(changed("math:\n    use: math", "math: math")) == ["x.yaml:13: verifiers.math: must be a mapping, not 'math'"]
+
+
+def test_a_key_of_a_section_that_may_be_absent(problems: Problems, good: str) -> None:
+    assert problems(good + "policy:\n  lora: {rnk: 1}\n") == ["x.yaml:20: policy.lora.rnk: unknown key; did you mean rank?"]
