@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tower_rl import checkpoint
 from tower_rl.reporting.metrics import read
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STEPS, SAVE, VALIDATE = 32, 4, 12
 DEADLINE = 400
