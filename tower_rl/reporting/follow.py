@@ -14,7 +14,9 @@ _INTERVAL_S = 0.5
 def following(path: Path, show: Callable[[Row], None]) -> Iterator[None]:
     """Calls `show` with each row that is added to a log while the context lasts; steps that are done again are shown again."""
     end = threading.Event()
-    thread = threading.Thread(target=_follow, args=(path, show, end), daemon=True)
+    # looked at here and not in the thread: what is written from now on is new, whenever the thread begins
+    known, before = _identity(path), len(read(path, superseded=True))
+    thread = threading.Thread(target=_follow, args=(path, show, end, known, before), daemon=True)
     thread.start()
     try:
         yield
@@ -23,8 +25,7 @@ def following(path: Path, show: Callable[[Row], None]) -> Iterator[None]:
         thread.join()
 
 
-def _follow(path: Path, show: Callable[[Row], None], end: threading.Event) -> None:
-    known, last = _identity(path), len(read(path, superseded=True))
+def _follow(path: Path, show: Callable[[Row], None], end: threading.Event, known: tuple[int, int], last: int) -> None:
     while True:
         over = end.wait(_INTERVAL_S)
         if (now := _identity(path)) != known:

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tower_rl.reporting.follow import following
 from tower_rl.reporting.metrics import MetricsLog
@@ -111,6 +114,20 @@ def test_half_a_line_is_shown_once_it_is_whole(tmp_path: Path) -> None:
             file.write('empt": 1}\n')
         wait_for(shown, 2)
     assert shown == [0, 1]
+
+
+def test_what_is_written_before_the_thread_runs_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(threading.Thread):
+        def run(self) -> None:
+            time.sleep(0.3)
+            super().run()
+
+    monkeypatch.setattr(threading, "Thread", Late)
+    shown: list[int] = []
+    path = tmp_path / "metrics.jsonl"
+    with following(path, lambda row: shown.append(row["step"])), MetricsLog(path) as log:
+        log.append(row(0))
+    assert shown == [0]
 
 
 def test_a_log_that_never_comes_shows_nothing(tmp_path: Path) -> None:
