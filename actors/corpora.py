@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from tower_rl.config.schema import Config, CptStage, SftStage
 from tower_rl.data import pack_writer
 from tower_rl.data.corpus import recipe
 from tower_rl.data.corpus.readers import dispatch
+from tower_rl.data.corpus.readers.part import Part
 from tower_rl.data.pack_index import INDEX as PACK_INDEX
 from tower_rl.data.packing import packs
 from tower_rl.protocols import DeadlineExceeded
@@ -29,21 +29,20 @@ WINDOW = 16_384
 _BATCH_ROWS = 4096
 
 
-def prepared(config: Config, stage: CptStage | SftStage, model: Path, about: Path) -> Path:
-    """The folder of packs of a stage; what became of the rows is copied to the folder `about`.
+def prepared(config: Config, stage: CptStage | SftStage, parts: Sequence[Part[Any]], model: Path, about: Path) -> Path:
+    """The folder of packs that a stage makes of `recipe.parts`; what became of the rows is copied to the folder `about`.
 
     Raises:
-        DataError: for a corpus that is not there or has too many bad rows.
+        DataError: for too many bad rows.
         RunError: when a worker is lost, or nothing goes on for `data.stall_timeout_s`.
     """
-    read = recipe.parts(config.data)
-    name = recipe.digest(config.data, stage, config.run.seed, model, read)
+    name = recipe.digest(config.data, stage, config.run.seed, model, parts)
     cache = Path(os.path.expanduser(config.data.cache)).absolute()
     cache.mkdir(parents=True, exist_ok=True)
     rows, folder = cache / f"rows-{name}", cache / f"packs-{name}"
     asked = Recipe(
-        parts=read,
-        read=partial(dispatch.tables),
+        parts=parts,
+        read=dispatch.tables,
         cleaning=config.data.cleaning,
         make=recipe.make(stage, model),
         max_rejects={name: corpus.max_rejects for name, corpus in config.data.corpora.items()},

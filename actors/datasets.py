@@ -32,7 +32,7 @@ from tower_rl.data.corpus.chunks import Summary
 from tower_rl.data.corpus.cleaning.decontaminate import evaluation_hashes
 from tower_rl.data.corpus.cleaning.table import Step
 from tower_rl.data.corpus.groups import Pairs
-from tower_rl.data.rows import DataError
+from tower_rl.data.rows import SHOWN, DataError, check_share
 from tower_rl.files import replace_text
 from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
 
@@ -142,7 +142,7 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
             counts += chunks.counts_of(summary)
             bad.update(summary["bad"])
             for corpus, lines in summary["shown"].items():
-                shown[corpus] = sorted([*shown.get(corpus, []), (summary["name"], lines)])[: chunks.FIRST]
+                shown[corpus] = sorted([*shown.get(corpus, []), (summary["name"], lines)])[:SHOWN]
             for kind in sizes:
                 sizes[kind] += summary[kind]
     _check_rejects(recipe.max_rejects, counts, bad, shown)
@@ -154,12 +154,7 @@ def _check_rejects(
 ) -> None:
     for corpus, n in bad.items():
         total = sum(count for key, count in counts.items() if key[0] == corpus)
-        if n > most[corpus] * total:
-            lines = [line for _, some in shown[corpus] for line in some][: chunks.FIRST]
-            raise DataError(
-                f"corpus {corpus!r}: {n} of {total} rows are bad, more than max_rejects = {most[corpus]:g}:\n"
-                + "\n".join(f"  {line}" for line in lines)
-            )
+        check_share(f"corpus {corpus!r}", n, total, most[corpus], [line for _, some in shown[corpus] for line in some])
 
 
 def _read(read: Callable[[Any], Iterator[pa.Table]], batch: pa.Table) -> Iterator[pa.Table]:

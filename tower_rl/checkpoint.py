@@ -6,7 +6,6 @@ COMMIT lists the size and the SHA-256 of every other file. A folder without it, 
 checkpoint: it is skipped by `latest` and removed by `begin` and `prune`.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tower_rl.files import flush_to_disk, replace_text
+from tower_rl.files import flush_to_disk, replace_text, sha256
 
 COMMIT = "COMMIT"
 STATE = "state.json"
@@ -142,9 +141,5 @@ def _is_complete(path: Path) -> bool:
 
 
 def _digests(path: Path, names: list[str]) -> dict[str, str]:
-    def digest(name: str) -> str:
-        with (path / name).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-
     with ThreadPoolExecutor(HASHING_THREADS) as pool:
-        return dict(zip(names, pool.map(digest, names), strict=True))
+        return dict(zip(names, pool.map(sha256, [path / name for name in names]), strict=True))

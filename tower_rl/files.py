@@ -1,5 +1,6 @@
-"""Files that are whole or absent, whatever kills the process."""
+"""Files that are whole or absent, whatever kills the process, and their digests."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,12 @@ def replace_text(path: Path, text: str) -> None:
     """Writes a text file: a reader sees the old text or the new one, never a part. What UTF-8 cannot say becomes `?`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flush_to_disk(path: Path) -> None:

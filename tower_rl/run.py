@@ -19,6 +19,7 @@ from tower_rl.config.load import ConfigError, load
 if TYPE_CHECKING:
     from actors.supervised import Streaming
     from tower_rl.config.schema import Config, CptStage, RlvrStage, SftStage
+    from tower_rl.data.corpus.readers.part import Part
     from tower_rl.data.stream import PromptStream
     from tower_rl.reporting.progress import Progress
     from tower_rl.runfolder import RunFolder, StageFolder
@@ -106,13 +107,13 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
     progress.header(f"{config.run.name} / {stage.name}", facts)
     model = local_folder(config.model, SUPERVISED_FAMILIES)
     load_tokenizer(model)
-    recipe.parts(config.data)  # refuses now a corpus that is not there
+    parts = recipe.parts(config.data)
     progress.note("starting Ray and preparing the corpora ...")
     with connect(config.cluster, policy.workers + 1) as dashboard:
         if dashboard:
             progress.note(f"Ray dashboard: http://{dashboard}")
         gpus = gpus_for_ranks(policy.workers)
-        packs, rows = _texts(config, stage, model, stage_folder, progress)
+        packs, rows = _texts(config, stage, parts, model, stage_folder, progress)
         threads = max(1, len(os.sched_getaffinity(0)) // policy.workers)
         settings = Settings(
             model, config.model.dtype, policy, stage, config.run.seed, packs, stage_folder, folder.attempt, folder.logs, threads
@@ -136,7 +137,12 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
 
 
 def _texts(
-    config: "Config", stage: "CptStage | SftStage", model: Path, folder: "StageFolder", progress: "Progress"
+    config: "Config",
+    stage: "CptStage | SftStage",
+    parts: "Sequence[Part[Any]]",
+    model: Path,
+    folder: "StageFolder",
+    progress: "Progress",
 ) -> tuple["Path | Streaming", Any]:
     """The folder of packs and None, or what the ranks need to know of a stream, and that stream."""
     from actors.corpora import prepared
@@ -145,8 +151,8 @@ def _texts(
 
     if stage.feed == "streaming":
         most = {name: corpus.max_rejects for name, corpus in config.data.corpora.items()}
-        return Streaming(config.data.stall_timeout_s, most), streamed(config, stage, model, folder.data)
-    packs = prepared(config, stage, model, folder.data)
+        return Streaming(config.data.stall_timeout_s, most), streamed(config, stage, parts, model, folder.data)
+    packs = prepared(config, stage, parts, model, folder.data)
     progress.corpora(json.loads((folder.data / "index.json").read_text(encoding="utf-8")))
     return packs, None
 

@@ -9,6 +9,7 @@ import ray
 
 from actors.corpora import await_working, prepared
 from tower_rl.config.load import load
+from tower_rl.data.corpus import recipe
 from tower_rl.data.pack_reader import PackReader
 from tower_rl.protocols import DeadlineExceeded
 
@@ -37,7 +38,7 @@ def test_pivots_reach_the_packs(cluster, tiny_model, tmp_path):
     (tmp_path / "t.txt").write_text("A plain text stays as it is.\n")
     (tmp_path / "config.yaml").write_text(CONFIG.format(folder=tmp_path, model=tiny_model))
     config = load(tmp_path / "config.yaml", [])
-    folder = prepared(config, config.stages[0], tiny_model, tmp_path / "about")
+    folder = prepared(config, config.stages[0], recipe.parts(config.data), tiny_model, tmp_path / "about")
     contents = PackReader(folder).contents()
     streams = set(contents.training)
     assert {"pairs/de-fr", "texts/en"} <= streams | set(contents.held_out)

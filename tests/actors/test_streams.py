@@ -9,6 +9,7 @@ import pytest
 from actors.streams import streamed, within
 from actors.supervised import Settings, Streaming, fit
 from tower_rl.config.load import load
+from tower_rl.data.corpus import recipe
 from tower_rl.protocols import DeadlineExceeded
 from tower_rl.reporting.metrics import read
 from tower_rl.runfolder import StageFolder
@@ -43,7 +44,7 @@ def config(tmp_path: Path, tiny_model: Path) -> Path:
 def train(path, folder, model, attempt, *overrides):
     config = load(path, overrides)
     stage = config.stages[0]
-    rows = streamed(config, stage, model, folder.data)
+    rows = streamed(config, stage, recipe.parts(config.data), model, folder.data)
     how = Streaming(120.0, {name: corpus.max_rejects for name, corpus in config.data.corpora.items()})
     settings = Settings(model, "float32", config.policy, stage, 0, how, folder, attempt, folder.path / "logs", 1)
     fit(settings, gpus=False, start_timeout_s=120, rows=rows)

@@ -16,7 +16,7 @@ from tower_rl.data.mixture import Mixture, share
 from tower_rl.data.pack_reader import PackReader
 from tower_rl.data.packing import packs, steps
 from tower_rl.data.packs import Pack, corpus_of
-from tower_rl.data.rows import DataError
+from tower_rl.data.rows import SHOWN, DataError, check_share
 
 VALIDATION_PACKS = 16
 """Most packs of a stream in a validation."""
@@ -24,8 +24,6 @@ FIRST_ROWS = 8192
 """Rows of a rank's stream among which the held-out ones are the validation."""
 WINDOW = 1024
 """Documents of a stream of rows that are packed together."""
-SHOWN_ROWS = 10
-"""Bad rows that an error message shows."""
 JUDGED_ROWS = 1000
 """Rows of a corpus from which on the share of its bad rows says something."""
 
@@ -185,18 +183,16 @@ class _Rejects:
                 counter.update(rows["corpus"].to_pylist())
             for row in bad.to_pylist():
                 lines = self._shown.setdefault(row["corpus"], [])
-                if len(lines) < SHOWN_ROWS:
-                    lines.append(f"  {row['id']}: {row['dropped'].removeprefix(tally.READ).strip()}: {row['detail']}")
+                if len(lines) < SHOWN:
+                    lines.append(f"{row['id']}: {row['dropped'].removeprefix(tally.READ).strip()}: {row['detail']}")
             self._check(JUDGED_ROWS)
             yield table
         self._check(1)
 
     def _check(self, rows: int) -> None:
         for corpus, n in self._bad.items():
-            total = self._rows[corpus]
-            if total >= rows and n > self._most[corpus] * total:
-                problem = f"{n} of {total} rows are bad, more than max_rejects = {self._most[corpus]:g}:"
-                raise DataError("\n".join([f"corpus {corpus!r}: {problem}", *self._shown[corpus]]))
+            if (total := self._rows[corpus]) >= rows:
+                check_share(f"corpus {corpus!r}", n, total, self._most[corpus], self._shown[corpus])
 
 
 def _taken(packs: Sequence[Pack], dropped: Counter[str]) -> Taken:

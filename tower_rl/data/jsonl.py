@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tower_rl.config.schema import JsonlSource
-from tower_rl.data.rows import DataError, Reject, Row
+from tower_rl.data.rows import DataError, Reject, Row, check_share
 
 _FIELDS = ("messages", "prompt", "verifier", "id", "reference", "meta")
 _ROLES = ("system", "user", "assistant")
@@ -42,12 +42,8 @@ def read(name: str, source: JsonlSource) -> tuple[list[Row], list[Reject]]:
 
 def check_rejects(name: str, source: JsonlSource, rows: int, rejects: list[Reject]) -> None:
     """Raises DataError with the first ten bad rows when their share is above `max_rejects`."""
-    total = rows + len(rejects)
-    if total and len(rejects) / total > source.max_rejects:
-        first = "\n".join(f"  {reject.place}: {reject.detail}" for reject in rejects[:10])
-        raise DataError(
-            f"source {name!r}: {len(rejects)} of {total} rows are bad, more than max_rejects = {source.max_rejects:g}:\n{first}"
-        )
+    first = [f"{reject.place}: {reject.detail}" for reject in rejects]
+    check_share(f"source {name!r}", len(rejects), rows + len(rejects), source.max_rejects, first)
 
 
 def _row(name: str, source: JsonlSource, number: int, line: bytes) -> Row:

@@ -104,9 +104,3 @@ def digest(sequence_length: int, training: dict[str, Part], held_out: dict[str, 
     """SHA-256 of what the packs are and in which order, whatever the files look like."""
     parts = [{stream: part.content for stream, part in sorted(side.items())} for side in (training, held_out)]
     return hashlib.sha256(json.dumps([sequence_length, *parts]).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tower_rl.data.pack_index import COLUMNS, INDEX, File, read_index, sha256
+from tower_rl.data.pack_index import COLUMNS, INDEX, File, read_index
 from tower_rl.data.packs import Contents, Pack, PackRef
 from tower_rl.data.rows import DataError
+from tower_rl.files import sha256
 from tower_rl.types import Ints
 
 CACHED_ROW_GROUPS = 16

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tower_rl.data.pack_index import COLUMNS, INDEX, File, Index, Part, digest, read_index, sha256
+from tower_rl.data.pack_index import COLUMNS, INDEX, File, Index, Part, digest, read_index
 from tower_rl.data.packs import Pack
 from tower_rl.data.rows import DataError
-from tower_rl.files import flush_to_disk
+from tower_rl.files import flush_to_disk, sha256
 
 ROW_GROUP_TOKENS = 32_768  # what is decoded to read one pack
 FILE_ROW_GROUPS = 256  # a file's footer grows with them: it is in memory while the file is written, and read when it is opened

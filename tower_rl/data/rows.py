@@ -1,12 +1,15 @@
-"""What every source of prompts yields."""
+"""What every source of prompts yields, and how many of its rows may be bad."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+SHOWN = 10
+"""Bad rows that an error message shows."""
+
 
 class DataError(Exception):
-    """Prompts cannot be made as configured; the message says what to do."""
+    """Data cannot be used as configured; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ class Reject:
     """A short class of reasons, counted: `bad row`, `too long`, `duplicate`."""
     detail: str
     """What is wrong with this row."""
+
+
+def check_share(owner: str, bad: int, rows: int, most: float, first: Sequence[str]) -> None:
+    """Raises DataError, with the first SHOWN of the bad rows, when their share of all rows is above `most` (max_rejects)."""
+    if bad > most * rows:
+        lines = "".join(f"\n  {line}" for line in first[:SHOWN])
+        raise DataError(f"{owner}: {bad} of {rows} rows are bad, more than max_rejects = {most:g}:{lines}")
 
 
 def user_message(text: str) -> tuple[Mapping[str, str], ...]:

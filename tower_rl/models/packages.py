@@ -1,6 +1,5 @@
 """Models that Python packages carry as GGUF files, converted once into Hugging Face folders in the cache."""
 
-import hashlib
 import importlib.util
 import json
 import shutil
@@ -12,6 +11,7 @@ import torch
 from tokenizers import decoders
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tower_rl.files import sha256
 from tower_rl.models.errors import ModelError
 
 MARKER = "tower-rl.json"
@@ -71,7 +71,7 @@ def _make_folder(path: Path) -> None:
 
 def _build(package: str, model: PackagedModel, folder: Path) -> None:
     gguf = _gguf_file(package, model)
-    found = _sha256(gguf)
+    found = sha256(gguf)
     if found != model.sha256:
         raise ModelError(
             f"{gguf} is damaged: its sha256 is {found}, expected {model.sha256}; "
@@ -81,7 +81,7 @@ def _build(package: str, model: PackagedModel, folder: Path) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     _convert(gguf, partial)
-    files = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+    files = {path.name: sha256(path) for path in sorted(partial.iterdir())}
     (partial / MARKER).write_text(json.dumps({"source": package, "gguf_sha256": model.sha256, "files": files}, indent=2))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -119,9 +119,4 @@ def _complete(folder: Path, gguf_sha256: str) -> bool:
         return False
     if marker["gguf_sha256"] != gguf_sha256:
         return False
-    return all((folder / name).is_file() and _sha256(folder / name) == digest for name, digest in marker["files"].items())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return all((folder / name).is_file() and sha256(folder / name) == digest for name, digest in marker["files"].items())

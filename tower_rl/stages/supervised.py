@@ -6,6 +6,8 @@ waits for  the other ranks, in every update, validation and checkpoint
 unblocked  by the deadline of the process group: a rank that does not come ends the group, which restarts from a checkpoint
 """
 
+import math
+
 from tower_rl.config.schema import Policy, SupervisedStage
 from tower_rl.protocols import Feed, RankLearner, RunError
 from tower_rl.schedule import learning_rate
@@ -24,7 +26,7 @@ def train(learner: RankLearner, feed: Feed, diary: Diary, policy: Policy, stage:
             packs = feed.step(step)
         with clock("train"):
             result = learner.update(packs, learning_rate(policy, step, stage.steps))
-        if result.loss != result.loss:
+        if math.isnan(result.loss):
             raise RunError(f"the loss of step {done} is not a number; the last checkpoint is unharmed")
         diary.step(step, result, feed.metrics(), clock.seconds())
         if done % stage.evaluate_every == 0 or done == stage.steps:

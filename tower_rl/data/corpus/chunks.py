@@ -29,6 +29,7 @@ from tower_rl.data.corpus.cleaning.shingles import Hashes
 from tower_rl.data.corpus.cleaning.steps import after_duplicates, before_duplicates
 from tower_rl.data.corpus.cleaning.table import Step
 from tower_rl.data.corpus.instructions.tables import active_pairs
+from tower_rl.data.rows import SHOWN
 
 FOLDERS = (
     *("chunks", "rejects", "exact", "near", "signatures", "exact-lost", "near-lost", "shards"),
@@ -38,8 +39,6 @@ EVALUATION = "evaluation.npy"
 """Hashes of the evaluation texts."""
 ROWS = 40
 """Bits of a place that count the rows of a part."""
-FIRST = 10
-"""Bad rows that an error message shows."""
 _ROW_BYTES = 200
 """Of a row in memory, beside its texts."""
 
@@ -182,7 +181,7 @@ class _Signatures:
 
 
 def _write_rejects(path: Path, table: pa.Table) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Write the rows that could not be read, if there are any. By corpus: how many, and lines about the first FIRST."""
+    """Write the rows that could not be read, if there are any. By corpus: how many, and lines about the first of them."""
     bad = table.filter(pc.starts_with(table["dropped"], tally.READ)).select(["corpus", "id", "dropped", "detail"])
     shown: dict[str, list[str]] = {}
     if not bad.num_rows:
@@ -192,7 +191,7 @@ def _write_rejects(path: Path, table: pa.Table) -> tuple[dict[str, int], dict[st
             reason = row.pop("dropped")
             file.write(json.dumps(row | {"reason": reason}, ensure_ascii=False) + "\n")
             lines = shown.setdefault(row["corpus"], [])
-            if len(lines) < FIRST:
+            if len(lines) < SHOWN:
                 lines.append(f"{row['id']}: {reason.removeprefix(tally.READ).strip()}: {row['detail']}")
     return dict(Counter(bad["corpus"].to_pylist())), shown
 

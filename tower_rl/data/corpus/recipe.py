@@ -17,6 +17,7 @@ from tower_rl.data.corpus.instructions.convert import as_text
 from tower_rl.data.corpus.readers import dispatch
 from tower_rl.data.corpus.readers.part import Part
 from tower_rl.data.corpus.tokenizing import tokenize
+from tower_rl.files import sha256
 from tower_rl.models.load import load_tokenizer
 
 VERSION = 2
@@ -57,7 +58,7 @@ def digest(data: Data, stage: CptStage | SftStage, seed: int, model: Path, read:
         "parallel": data.parallel.model_dump(mode="json"),
         "stage": [stage.kind, stage.sequence_length, stage.held_out],
         "seed": seed,
-        "tokenizer": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _tokenizer_files(model)},
+        "tokenizer": {path.name: sha256(path) for path in _tokenizer_files(model)},
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 

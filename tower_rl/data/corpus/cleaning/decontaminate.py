@@ -1,11 +1,9 @@
 """Rows that share text with evaluation files (13 words in a row, as in Brown et al. 2020, appendix C)."""
 
-import gzip
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from glob import glob
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,12 @@ import pyarrow as pa
 
 from tower_rl.data.corpus.cleaning.shingles import Hashes, shingles, units
 from tower_rl.data.corpus.cleaning.table import Loss, drop, records
+from tower_rl.data.corpus.readers.places import find, opened
 from tower_rl.data.rows import DataError
 
 WORDS = 13
 _BATCH = 10_000
+_OWNER = "data.cleaning.decontaminate"
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,7 @@ def evaluation_hashes(patterns: Sequence[str]) -> Hashes:
     """
     known = np.empty(0, np.uint64)
     for pattern in patterns:
-        paths = sorted(glob(str(Path(pattern).expanduser()), recursive=True))
-        if not paths:
-            raise DataError(f"data.cleaning.decontaminate: no file matches {pattern!r}")
-        texts = (text for path in paths for text in _texts(Path(path)))
+        texts = (text for path in find(_OWNER, pattern) for text in _texts(path))
         while batch := list(islice(texts, _BATCH)):
             known = np.union1d(known, shingles(batch, WORDS).hashes)
     return known
@@ -71,19 +68,15 @@ def _loss(words: list[str], at: int) -> Loss:
     return f"decontaminate: {WORDS} words", f"an evaluation text has {' '.join(words[at : at + WORDS])!r}"
 
 
-def _texts(path: Path) -> Iterator[str]:
-    name = path.name.removesuffix(".gz")
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    text = line.decode("utf-8")
-                    yield from _strings(json.loads(text)) if name.endswith((".jsonl", ".json")) and text.strip() else (text,)
-                except ValueError as error:
-                    raise DataError(f"data.cleaning.decontaminate: {path}:{number}: {error}") from error
-    except (OSError, EOFError) as error:
-        raise DataError(f"data.cleaning.decontaminate: {path} cannot be read: {error}") from error
+def _texts(path: str) -> Iterator[str]:
+    is_json = path.removesuffix(".gz").endswith((".jsonl", ".json"))
+    with opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8")
+                yield from _strings(json.loads(text)) if is_json and text.strip() else (text,)
+            except ValueError as error:
+                raise DataError(f"{_OWNER}: {path}:{number}: {error}") from error
 
 
 def _strings(value: Any) -> Iterator[str]:
