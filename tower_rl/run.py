@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,16 +124,8 @@ def _supervised(config: "Config", stage: "CptStage | SftStage", index: int, fold
         ):
             fit(settings, gpus=gpus, start_timeout_s=config.cluster.placement_timeout_s, rows=rows)
     folder.record_checkpoints()
-    places = {
-        "report": folder.path / "report.html",
-        "metrics": stage_folder.metrics,
-        "what was dropped": stage_folder.data / "dropped.jsonl",
-        "model": stage_folder.path / "checkpoints" / f"step-{stage.steps}" / "hf",
-        "logs": folder.logs,
-    }
-    progress.supervised_summary(
-        read(stage_folder.metrics), read(stage_folder.validation), {name: str(path) for name, path in places.items()}
-    )
+    places = _places(folder, stage_folder, stage.steps, {"what was dropped": stage_folder.data / "dropped.jsonl"})
+    progress.supervised_summary(read(stage_folder.metrics), read(stage_folder.validation), places)
 
 
 def _texts(
@@ -207,19 +199,19 @@ async def _train(
         await _panel(parts, stream, config, stage_folder.panel_before, progress)
     await train_synchronously(parts, stream, journal, config, stage)
     await _panel(parts, stream, config, stage_folder.panel_after, progress)
-    places = {
-        "report": folder.path / "report.html",
-        "metrics": stage_folder.metrics,
-        "rollouts": stage_folder.path / "rollouts",
-        "model": stage_folder.path / "checkpoints" / f"step-{stage.steps}" / "hf",
-        "logs": folder.logs,
-    }
     progress.summary(
         read(stage_folder.metrics),
         read_panel(stage_folder.panel_before),
         read_panel(stage_folder.panel_after),
-        {name: str(path) for name, path in places.items()},
+        _places(folder, stage_folder, stage.steps, {"rollouts": stage_folder.path / "rollouts"}),
     )
+
+
+def _places(folder: "RunFolder", stage_folder: "StageFolder", steps: int, own: Mapping[str, Path]) -> dict[str, str]:
+    """What a stage left and where, its own things in between, for the last lines on the screen."""
+    model = stage_folder.path / "checkpoints" / f"step-{steps}" / "hf"
+    places = {"report": folder.path / "report.html", "metrics": stage_folder.metrics, **own, "model": model, "logs": folder.logs}
+    return {name: str(path) for name, path in places.items()}
 
 
 async def _panel(parts: "Parts", stream: "PromptStream", config: "Config", path: Path, progress: "Progress") -> None:

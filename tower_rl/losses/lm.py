@@ -5,6 +5,7 @@ matrix products of the head's size instead of the four that computing them again
 (cf. the fused linear cross-entropy of Liger, arXiv:2410.10989).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -42,22 +43,23 @@ class LmHead(nn.Module):
         Returns:
             [] float32 sum of -log p, with gradient, and [M] its summands, without.
         """
-        total, losses = _ChunkedCrossEntropy.apply(
-            hidden, self.weight, targets, self.chunk, self.softcap, torch.is_grad_enabled()
-        )
-        return total, losses
+        if torch.is_grad_enabled():
+            total, losses = _ChunkedCrossEntropy.apply(hidden, self.weight, targets, self.chunk, self.softcap)
+            return total, losses
+        parts = zip(hidden.split(self.chunk), targets.split(self.chunk), strict=True)
+        losses = torch.cat([_losses(part @ self.weight.T, wanted, self.softcap) for part, wanted in parts])
+        return losses.sum(), losses
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int, softcap: float | None, learn: bool
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        needed = ctx.needs_input_grad  # also true where autograd is switched off
-        grad_hidden = torch.empty_like(hidden) if learn and needed[0] else None
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # chunks add up in float32
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learn and needed[1] else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
             logits = hidden[part] @ weight.T
@@ -78,22 +80,43 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return (
             None if grad_hidden is None else grad_hidden * scale,
             None if grad_weight is None else (grad_weight * scale).to(ctx.dtype),
-            *(None,) * 4,
+            *(None,) * 3,
         )
+
+
+def _losses(logits: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
+    """[m] losses of [m, V] logits."""
+    losses = []
+    for rows, wanted in _at_once(logits, targets):
+        scores, _ = _capped(rows, softcap)
+        losses.append((scores.logsumexp(-1, keepdim=True) - scores.gather(1, wanted))[:, 0])
+    return torch.cat(losses)
 
 
 def _losses_and_gradients(logits: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
     """[m] losses of [m, V] logits, which are overwritten by the gradients: softmax - onehot, times the slope of the cap."""
-    losses, at_once = [], ROWS if logits.device.type == "cpu" else len(logits)
-    for rows, wanted in zip(logits.split(at_once), targets.split(at_once), strict=True):
-        scores, slope, wanted = rows.float(), None, wanted[:, None]
-        if softcap is not None:
-            scores = scores.div_(softcap).tanh_()
-            slope = 1 - scores**2
-            scores = scores.mul_(softcap)
+    losses = []
+    for rows, wanted in _at_once(logits, targets):
+        scores, slope = _capped(rows, softcap)
         normalizer = scores.logsumexp(-1, keepdim=True)
         losses.append((normalizer - scores.gather(1, wanted))[:, 0])
         scores = scores.sub_(normalizer).exp_()
         scores.scatter_add_(1, wanted, torch.full_like(normalizer, -1.0))
         rows.copy_(scores if slope is None else scores.mul_(slope))
     return torch.cat(losses)
+
+
+def _at_once(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of some rows, and their targets as a column."""
+    count = ROWS if logits.device.type == "cpu" else len(logits)
+    yield from zip(logits.split(count), targets[:, None].split(count), strict=True)
+
+
+def _capped(rows: Tensor, softcap: float | None) -> tuple[Tensor, Tensor | None]:
+    """The rows in float32 under the cap, and the cap's slope there."""
+    scores = rows.float()
+    if softcap is None:
+        return scores, None
+    scores = scores.div_(softcap).tanh_()
+    slope = 1 - scores**2
+    return scores.mul_(softcap), slope

@@ -30,6 +30,9 @@ def test_values_and_gradients_are_those_of_cross_entropy(tokens, chunk, softcap)
     torch.testing.assert_close(each, expected.detach(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(total, expected.sum(), atol=1e-5, rtol=1e-5)
     assert not each.requires_grad
+    with torch.no_grad():
+        alone, each_alone = LmHead(weight, chunk, softcap)(hidden, targets)
+    assert torch.equal(alone, total) and torch.equal(each_alone, each)
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
