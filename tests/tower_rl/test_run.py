@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tower_rl.run import main
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -84,9 +86,9 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, flags, message):
         ("data.max_prompt_tokens=1", "catalogue"),
     ],
 )
-def test_what_only_the_data_can_show_is_refused_before_ray_starts(tiny_model, tmp_path, override, message):
-    result = run("configs/demo.yaml", f"model.path={tiny_model}", f"run.dir={tmp_path / 'run'}", override)
-    assert result.returncode == 2, result.stderr
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-    assert "starting Ray" not in result.stdout
+def test_what_only_the_data_can_show_is_refused_before_ray_starts(tiny_model, tmp_path, capsys, override, message):
+    assert main([str(ROOT / "configs/demo.yaml"), f"model.path={tiny_model}", f"run.dir={tmp_path / 'run'}", override]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+    assert "starting Ray" not in shown.out

@@ -67,7 +67,7 @@ import os, time
 for _ in range(8):
     if os.fork() == 0:
         held = bytearray(os.urandom(1)) * (40 << 20)
-        time.sleep(30)
+        time.sleep(3)
 time.sleep(2)
 dead = 0
 while os.waitpid(-1, os.WNOHANG)[0]:
