@@ -3,6 +3,10 @@ SHELL := /bin/bash
 KIND ?= cpu
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q
+# tests that want the machine to themselves; the others run two at a time, each with one thread
+ALONE := ray or ranks or jail
+UNIT_TESTS := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile -m "not ($(ALONE)) and not slow and not gpu"
 export TORCH_INDEX PYTHON
 
 .PHONY: setup demo check test test-slow lock docs clean
@@ -20,13 +24,14 @@ check: setup  ## lint, format, types, import contracts, unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not ray and not ranks and not jail and not slow and not gpu"
+	$(UNIT_TESTS)
 
 test: setup  ## everything but the slow
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(UNIT_TESTS)
+	$(PYTEST) -m "($(ALONE)) and not slow and not gpu"
 
 test-slow: setup  ## minutes a test
-	$(BIN)/python -m pytest -q -m "slow and not gpu" || { [ $$? -eq 5 ] && echo "there are no slow tests"; }
+	$(PYTEST) -m "slow and not gpu" || { [ $$? -eq 5 ] && echo "there are no slow tests"; }
 
 docs: setup  ## write docs/config.md from the configuration schema
 	$(BIN)/python -m tower_rl.config.document > docs/config.md.new
