@@ -1,7 +1,6 @@
 """Supervised fine-tuning here and by TRL's SFTTrainer: the same model, chats, learning rate and tokens a step, in turn.
 
-    pip install --no-deps --target DIRECTORY trl==1.16.0
-    PYTHONPATH=DIRECTORY python benchmarks/sft.py PAIRS.jsonl.gz [STEPS]
+    python benchmarks/sft.py PAIRS.jsonl.gz [STEPS]
 
 PAIRS has `source`, `target` and `tgt_lang`. Each side runs in a process of its own: SmolLM2-135M-Instruct in bfloat16 on the CPU,
 packs of 512 tokens, four a step, the assistant's tokens learned. Afterwards plain transformers computes the loss of held-out
@@ -70,7 +69,9 @@ def ours(training: list[Chat], steps: int, output: Path) -> dict[str, Any]:
         )
         for documents in places
     ]
-    trainer = SupervisedTrainer(folder, "bfloat16", Policy(tokens_per_micro_batch=LENGTH * PACKS, learning_rate=RATE), seed=0)
+    trainer = SupervisedTrainer(
+        folder, "bfloat16", Policy(tokens_per_micro_batch=LENGTH * PACKS, logprob_chunk=1024, learning_rate=RATE), seed=0
+    )
     losses, tokens, seconds = [], [], []
     for step in range(steps):
         began = time.perf_counter()
