@@ -3,8 +3,8 @@
     python benchmarks/sft.py PAIRS.jsonl.gz [STEPS]
 
 PAIRS has `source`, `target` and `tgt_lang`. Each side runs in a process of its own: SmolLM2-135M-Instruct in bfloat16 on the CPU,
-packs of 512 tokens, four a step, the assistant's tokens learned. TRL runs twice: with weights in bfloat16, where the optimizer's small
-updates are lost in rounding, and with weights in float32 under autocast, which learns as much as the float32 master weights here.
+packs of 512 tokens, four a step, the assistant's tokens learned. TRL runs twice: with weights in bfloat16, where the optimizer's
+small updates are lost in rounding, and with weights in float32 under autocast, which learns as much as the master weights here.
 Afterwards plain transformers computes the loss of held-out chats.
 """
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -138,7 +139,11 @@ def trl(training: list[Chat], steps: int, output: Path, dtype: str) -> dict[str,
     return {"losses": losses, "tokens": tokens, "seconds": seconds}
 
 
-SIDES = {"ours": ours, "trl bfloat16": partial(trl, dtype="bfloat16"), "trl float32": partial(trl, dtype="float32")}
+SIDES: dict[str, Callable[[list[Chat], int, Path], dict[str, Any]]] = {
+    "ours": ours,
+    "trl bfloat16": partial(trl, dtype="bfloat16"),
+    "trl float32": partial(trl, dtype="float32"),
+}
 
 
 def held_out_loss(folder: Path, held_out: list[Chat]) -> float:
