@@ -31,7 +31,7 @@ class LogprobHead(nn.Module):
         Returns:
             [M] float32 log-probabilities, and [M] float32 entropies in nats (without gradient).
         """
-        logprobs, entropies = _ChunkedLogprob.apply(hidden, self.weight, targets, self.chunk, temperature, None, _entropies)
+        logprobs, entropies = _ChunkedLogprob.apply(hidden, self.weight, targets, self.chunk, temperature, None, _entropies, 3)
         return logprobs, entropies
 
 
@@ -66,7 +66,7 @@ class AlignedHead(nn.Module):
             that two samples agree, and [M] max_v log p(v), the log-probability of the greedy token.
         """
         logprobs, sampled, greedy = _ChunkedLogprob.apply(
-            hidden, self.weight, targets, self.chunk, 1.0, self.softcap, _alignments
+            hidden, self.weight, targets, self.chunk, 1.0, self.softcap, _alignments, 4
         )
         return logprobs, sampled, greedy
 
@@ -86,12 +86,15 @@ class _ChunkedLogprob(torch.autograd.Function):
         temperature: float,
         softcap: float | None,
         measure: Measure,
+        columns: int,
     ) -> tuple[Tensor, ...]:
-        columns = []
-        for part, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True):
-            for rows, each in at_once(part @ weight.T, wanted):
-                columns.append(measure(_scores(rows, temperature, softcap)[0], each))
-        logprobs, normalizers, *others = (torch.cat(column)[:, 0] for column in zip(*columns, strict=True))
+        # Made first: small results kept between large temporaries would leave holes in a CPU's heap that nothing fits again.
+        answers = [torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(columns)]
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            places = [answer[part] for answer in answers]
+            _write_measures(hidden[part] @ weight.T, targets[part], places, temperature, softcap, measure)
+        logprobs, normalizers, *others = answers
         ctx.save_for_backward(hidden, weight, targets, normalizers)
         ctx.chunk, ctx.temperature, ctx.softcap = chunk, temperature, softcap
         ctx.mark_non_differentiable(*others)
@@ -107,22 +110,33 @@ class _ChunkedLogprob(torch.autograd.Function):
         for start in range(0, len(hidden), ctx.chunk):
             part = slice(start, start + ctx.chunk)
             logits = hidden[part] @ weight.T
-            for rows, *columns in at_once(logits, targets[part], normalizers[part], grads[0][part] / ctx.temperature):
-                _overwrite_by_gradients(ctx.temperature, ctx.softcap, rows, *columns)
+            scale = grads[0][part] / ctx.temperature
+            _overwrite_by_gradients(logits, targets[part], normalizers[part], scale, ctx.temperature, ctx.softcap)
             if grad_hidden is not None:
                 grad_hidden[part] = logits @ weight
             if grad_weight is not None:
                 grad_weight += logits.T @ hidden[part]
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), *(None,) * 5
+            del logits  # before the next chunk's are made
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), *(None,) * 6
+
+
+def _write_measures(
+    logits: Tensor, targets: Tensor, places: list[Tensor], temperature: float, softcap: float | None, measure: Measure
+) -> None:
+    for rows, wanted, *columns in at_once(logits, targets, *places):
+        scores, _ = _scores(rows, temperature, softcap)
+        for column, values in zip(columns, measure(scores, wanted), strict=True):
+            column.copy_(values)
 
 
 def _overwrite_by_gradients(
-    temperature: float, softcap: float | None, rows: Tensor, targets: Tensor, normalizers: Tensor, scale: Tensor
+    logits: Tensor, targets: Tensor, normalizers: Tensor, scale: Tensor, temperature: float, softcap: float | None
 ) -> None:
     """d logprob / d logits = onehot(target) - softmax, times the scale and the slope of the cap."""
-    scores, slope = _scores(rows, temperature, softcap)
-    gradients = scores.sub_(normalizers).exp_().mul_(-scale).scatter_add_(1, targets, scale)
-    rows.copy_(gradients if slope is None else gradients.mul_(slope))
+    for rows, wanted, normalizer, factor in at_once(logits, targets, normalizers, scale):
+        scores, slope = _scores(rows, temperature, softcap)
+        gradients = scores.sub_(normalizer).exp_().mul_(-factor).scatter_add_(1, wanted, factor)
+        rows.copy_(gradients if slope is None else gradients.mul_(slope))
 
 
 def _scores(rows: Tensor, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor | None]:
