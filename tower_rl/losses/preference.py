@@ -92,7 +92,7 @@ class Whole:
 def preference_loss(objective: Objective, whole: Whole, chosen: Scores, rejected: Scores) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of a micro-batch, scaled such that the mean over ranks of the sums over micro-batches is the loss of the batch.
 
-    All terms are means over pairs, the NLL too (as in arXiv:2404.19733, equation 1): a long answer outvotes no short one, and
+    All terms are means over pairs, the NLL too (as in arXiv:2404.19733): a long answer outvotes no short one, and
     the number of pairs, known before any is packed, is the only count that ranks must agree on.
 
     Args:
@@ -140,15 +140,14 @@ def mean_log_ratio(scores: Scores) -> Tensor:
 
 
 def mean_logprob(scores: Scores) -> Tensor:
-    """[B] log p(y) a token (arXiv:2405.14734, equation 4)."""
+    """[B] log p(y) a token, the reward of simpo (arXiv:2405.14734)."""
     return _mean(scores.logprobs, scores.mask)
 
 
 def log_odds(scores: Scores) -> Tensor:
     """[B] log p / (1 - p) with log p a token (arXiv:2403.07691, equation 4)."""
     mean = mean_logprob(scores)
-    # at p = 1 odds and their gradient are infinite
-    mean = mean.clamp(max=-torch.finfo(mean.dtype).eps)
+    mean = mean.clamp(max=-torch.finfo(mean.dtype).eps)  # at p = 1 odds and their gradient are infinite
     return mean - torch.log(-torch.expm1(mean))
 
 
@@ -159,17 +158,17 @@ def logistic(objective: Objective, whole: Whole, better: Tensor, worse: Tensor) 
 
 
 def squared(objective: Objective, whole: Whole, better: Tensor, worse: Tensor) -> Tensor:
-    """[B] squared distance of the difference from 1 / (2 beta) (arXiv:2310.12036, equation 17, where beta is tau)."""
+    """[B] squared distance of the difference from 1 / (2 beta) (arXiv:2310.12036, equation 17; beta is its tau)."""
     return (better - worse - 1 / (2 * objective.beta)) ** 2
 
 
 def odds_ratio(objective: Objective, whole: Whole, better: Tensor, worse: Tensor) -> Tensor:
-    """[B] -beta log sigmoid of the log odds ratio (arXiv:2403.07691, equations 6 and 7, where beta is lambda)."""
+    """[B] -beta log sigmoid of the log odds ratio (arXiv:2403.07691, equation 7; beta is its lambda)."""
     return -objective.beta * logsigmoid(better - worse)
 
 
 def prospect(objective: Objective, whole: Whole, better: Tensor, worse: Tensor) -> Tensor:
-    """[B] mean of 1 - v over a desirable and an undesirable answer that count alike (arXiv:2402.01306, equations 7 and 8)."""
+    """[B] mean of 1 - v over a desirable and an undesirable answer that count alike (arXiv:2402.01306)."""
     anchor = max(whole.kl, 0.0)
     return (torch.sigmoid(objective.beta * (anchor - better)) + torch.sigmoid(objective.beta * (worse - anchor))) / 2
 
@@ -182,7 +181,7 @@ class _Loss(NamedTuple):
 LOSSES: Mapping[str, _Loss] = {
     "dpo": _Loss(log_ratio, logistic),
     "dpo_norm": _Loss(mean_log_ratio, logistic),
-    # A sum over tokens would grow with the length: the mean is what the authors of IPO told TRL that they had meant.
+    # Equation 17 is about actions, not texts; its authors told TRL that for these they take the mean over tokens.
     "ipo": _Loss(mean_log_ratio, squared),
     "simpo": _Loss(mean_logprob, logistic),
     "orpo": _Loss(log_odds, odds_ratio),
