@@ -5,13 +5,12 @@ matrix products of the head's size instead of the four that computing them again
 (cf. the fused linear cross-entropy of Liger, arXiv:2410.10989).
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-ROWS = 16  # rows of a chunk whose softmax a CPU does at once: in float32 they stay in its cache
+from tower_rl.losses.rows import at_once, capped
 
 
 class LmHead(nn.Module):
@@ -87,8 +86,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 def _losses(logits: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
     """[m] losses of [m, V] logits."""
     losses = []
-    for rows, wanted in _at_once(logits, targets):
-        scores, _ = _capped(rows, softcap)
+    for rows, wanted in at_once(logits, targets):
+        scores, _ = capped(rows, softcap)
         losses.append((scores.logsumexp(-1, keepdim=True) - scores.gather(1, wanted))[:, 0])
     return torch.cat(losses)
 
@@ -96,27 +95,11 @@ def _losses(logits: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
 def _losses_and_gradients(logits: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
     """[m] losses of [m, V] logits, which are overwritten by the gradients: softmax - onehot, times the slope of the cap."""
     losses = []
-    for rows, wanted in _at_once(logits, targets):
-        scores, slope = _capped(rows, softcap)
+    for rows, wanted in at_once(logits, targets):
+        scores, slope = capped(rows, softcap)
         normalizer = scores.logsumexp(-1, keepdim=True)
         losses.append((normalizer - scores.gather(1, wanted))[:, 0])
         scores = scores.sub_(normalizer).exp_()
         scores.scatter_add_(1, wanted, torch.full_like(normalizer, -1.0))
         rows.copy_(scores if slope is None else scores.mul_(slope))
     return torch.cat(losses)
-
-
-def _at_once(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Views of some rows, and their targets as a column."""
-    count = ROWS if logits.device.type == "cpu" else len(logits)
-    yield from zip(logits.split(count), targets[:, None].split(count), strict=True)
-
-
-def _capped(rows: Tensor, softcap: float | None) -> tuple[Tensor, Tensor | None]:
-    """The rows in float32 under the cap, and the cap's slope there."""
-    scores = rows.float()
-    if softcap is None:
-        return scores, None
-    scores = scores.div_(softcap).tanh_()
-    slope = 1 - scores**2
-    return scores.mul_(softcap), slope

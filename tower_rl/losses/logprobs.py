@@ -1,9 +1,12 @@
 """Log-probabilities of given tokens without ever holding [tokens, vocabulary] in float32."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from tower_rl.losses.rows import at_once, capped
 
 
 class LogprobHead(nn.Module):
@@ -28,49 +31,131 @@ class LogprobHead(nn.Module):
         Returns:
             [M] float32 log-probabilities, and [M] float32 entropies in nats (without gradient).
         """
-        logprobs, entropies = _ChunkedLogprob.apply(hidden, self.weight, targets, temperature, self.chunk)
+        logprobs, entropies = _ChunkedLogprob.apply(hidden, self.weight, targets, self.chunk, temperature, None, _entropies, 3)
         return logprobs, entropies
+
+
+class AlignedHead(nn.Module):
+    """A language-model head that answers log-probabilities, and what the weights of WPO hold them against.
+
+    All of them come from the same logits, made once forward and once more backward.
+    """
+
+    def __init__(self, weight: nn.Parameter, chunk: int, softcap: float | None = None) -> None:
+        """A head without bias.
+
+        Args:
+            weight: [V, D], tied or not; frozen if it needs no gradient.
+            chunk: tokens whose logits stand in memory at once.
+            softcap: logits z become softcap * tanh(z / softcap) (Gemma 2, arXiv:2408.00118, section 2).
+        """
+        super().__init__()
+        self.weight = weight
+        self.chunk = chunk
+        self.softcap = softcap
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score tokens.
+
+        Args:
+            hidden: [M, D] states that predict the targets; M may be 0.
+            targets: [M] token ids.
+
+        Returns:
+            [M] float32 log-probabilities with gradient; and, without, [M] log sum_v p(v)^2, the logarithm of the probability
+            that two samples agree, and [M] max_v log p(v), the log-probability of the greedy token.
+        """
+        logprobs, sampled, greedy = _ChunkedLogprob.apply(
+            hidden, self.weight, targets, self.chunk, 1.0, self.softcap, _alignments, 4
+        )
+        return logprobs, sampled, greedy
+
+
+Measure = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+"""[m, V] scores (its own to overwrite) and [m, 1] targets to columns: log-probabilities, normalizers, whatever else."""
 
 
 class _ChunkedLogprob(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk: int
-    ) -> tuple[Tensor, Tensor]:
-        logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        normalizers, entropies = torch.empty_like(logprobs), torch.empty_like(logprobs)
-        for part in _parts(len(hidden), chunk):
-            logits = _logits(hidden[part], weight, temperature)
-            normalizers[part] = logits.logsumexp(-1)
-            logprobs[part] = logits.gather(1, targets[part, None])[:, 0] - normalizers[part]
-            probabilities = torch.sub(logits, normalizers[part, None]).exp_()
-            entropies[part] = normalizers[part] - (probabilities[:, None] @ logits[:, :, None])[:, 0, 0]
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        chunk: int,
+        temperature: float,
+        softcap: float | None,
+        measure: Measure,
+        columns: int,
+    ) -> tuple[Tensor, ...]:
+        # Made first: small results kept between large temporaries would leave holes in a CPU's heap that nothing fits again.
+        answers = [torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(columns)]
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            places = [answer[part] for answer in answers]
+            _write_measures(hidden[part] @ weight.T, targets[part], places, temperature, softcap, measure)
+        logprobs, normalizers, *others = answers
         ctx.save_for_backward(hidden, weight, targets, normalizers)
-        ctx.temperature, ctx.chunk = temperature, chunk
-        ctx.mark_non_differentiable(entropies)
-        return logprobs, entropies
+        ctx.chunk, ctx.temperature, ctx.softcap = chunk, temperature, softcap
+        ctx.mark_non_differentiable(*others)
+        return logprobs, *others
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, normalizers = ctx.saved_tensors
-        parts = _parts(len(hidden), ctx.chunk)
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # Several chunks add up in float32; a single one needs no sum.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32 if len(parts) > 1 else weight.dtype)
-        grad_hidden = torch.empty_like(hidden)
-        for part in parts:
-            # d logprob / d logits = onehot(target) - softmax
-            scale = grads[0][part, None] / ctx.temperature
-            grad = _logits(hidden[part], weight, ctx.temperature).sub_(normalizers[part, None]).exp_().mul_(-scale)
-            grad = grad.scatter_add_(1, targets[part, None], scale).to(hidden.dtype)
-            grad_hidden[part] = grad @ weight
-            grad_weight += grad.T @ hidden[part]
-        return grad_hidden, grad_weight.to(weight.dtype), None, None, None
+        total = torch.float32 if len(hidden) > ctx.chunk else weight.dtype
+        grad_weight = torch.zeros_like(weight, dtype=total) if ctx.needs_input_grad[1] else None
+        for start in range(0, len(hidden), ctx.chunk):
+            part = slice(start, start + ctx.chunk)
+            logits = hidden[part] @ weight.T
+            scale = grads[0][part] / ctx.temperature
+            _overwrite_by_gradients(logits, targets[part], normalizers[part], scale, ctx.temperature, ctx.softcap)
+            if grad_hidden is not None:
+                grad_hidden[part] = logits @ weight
+            if grad_weight is not None:
+                grad_weight += logits.T @ hidden[part]
+            del logits  # before the next chunk's are made
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), *(None,) * 6
 
 
-def _parts(total: int, chunk: int) -> list[slice]:
-    return [slice(start, min(start + chunk, total)) for start in range(0, total, chunk)]
+def _write_measures(
+    logits: Tensor, targets: Tensor, places: list[Tensor], temperature: float, softcap: float | None, measure: Measure
+) -> None:
+    for rows, wanted, *columns in at_once(logits, targets, *places):
+        scores, _ = _scores(rows, temperature, softcap)
+        for column, values in zip(columns, measure(scores, wanted), strict=True):
+            column.copy_(values)
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    logits = (hidden @ weight.T).float()
-    return logits if temperature == 1.0 else logits.div_(temperature)
+def _overwrite_by_gradients(
+    logits: Tensor, targets: Tensor, normalizers: Tensor, scale: Tensor, temperature: float, softcap: float | None
+) -> None:
+    """d logprob / d logits = onehot(target) - softmax, times the scale and the slope of the cap."""
+    for rows, wanted, normalizer, factor in at_once(logits, targets, normalizers, scale):
+        scores, slope = _scores(rows, temperature, softcap)
+        gradients = scores.sub_(normalizer).exp_().mul_(-factor).scatter_add_(1, wanted, factor)
+        rows.copy_(gradients if slope is None else gradients.mul_(slope))
+
+
+def _scores(rows: Tensor, temperature: float, softcap: float | None) -> tuple[Tensor, Tensor | None]:
+    """The rows in float32 at the temperature under the cap, and the cap's slope there."""
+    scores, slope = capped(rows, softcap)
+    return scores if temperature == 1.0 else scores.div_(temperature), slope
+
+
+def _entropies(scores: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    normalizers = scores.logsumexp(-1, keepdim=True)
+    probabilities = torch.sub(scores, normalizers).exp_()
+    entropies = normalizers - (probabilities[:, None] @ scores[:, :, None])[:, 0]
+    return scores.gather(1, targets) - normalizers, normalizers, entropies
+
+
+def _alignments(scores: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """log sum_v p(v)^2 = logsumexp(2z) - 2 logsumexp(z); both of powers that are made once, of which the largest is 1."""
+    wanted, top = scores.gather(1, targets), scores.amax(-1, keepdim=True)
+    powers = scores.sub_(top).exp_()
+    total = powers.sum(-1, keepdim=True).log_()
+    sampled = powers.square_().sum(-1, keepdim=True).log_() - 2 * total
+    return wanted - top - total, top + total, sampled, -total
