@@ -211,7 +211,7 @@ def test_evaluation_files(tmp_path):
 
 
 def test_evaluation_files_that_are_not_there_or_broken(tmp_path):
-    with pytest.raises(DataError, match="decontaminate: .*matches no file"):
+    with pytest.raises(DataError, match=r"decontaminate: .*matches no file"):
         evaluation_hashes([str(tmp_path / "*.jsonl")])
     (tmp_path / "a.jsonl").write_text('{"a": "b"}\n{"a": \n')
     with pytest.raises(DataError, match=r"a\.jsonl:2: "):
