@@ -168,7 +168,7 @@ def test_errors_arrive_as_themselves(cluster, tmp_path):
     with pytest.raises(DataError) as error:
         prepare(recipe(1, read=unreadable), tmp_path / "prepared", 120)
     assert str(error.value) == "corpus 'a': file 0 cannot be read: no such file"
-    with pytest.raises(DataError, match="no file matches"):
+    with pytest.raises(DataError, match="there is no file"):
         prepare(recipe(cleaning=Cleaning(decontaminate=[str(tmp_path / "none")])), tmp_path / "prepared", 120)
     with pytest.raises(UnknownVerifier, match="no verifier 'nobody'"):
         prepare(recipe(cleaning=Cleaning(quality=Quality(use="nobody", minimum=0.5))), tmp_path / "prepared", 120)
