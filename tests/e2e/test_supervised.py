@@ -16,6 +16,8 @@ from tower_rl.reporting.metrics import read
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STEPS, SAVE, VALIDATE = 32, 4, 12
+TOKENS = 8192
+"""Of a step: about a second, so that a run does not end before it is interrupted."""
 DEADLINE = 400
 
 CONFIG = """
@@ -44,7 +46,7 @@ VARYING = {"attempt", "tokens_per_second", "flops_share", "memory_gib"}
 def write(folder, model, **values):
     """A configuration in a folder, with a cache of its own if no other is named."""
     folder.mkdir(exist_ok=True)
-    defaults = {"corpus": DJANGO, "kind": "sft", "steps": STEPS, "tokens": 2048, "cache": folder / "cache"}
+    defaults = {"corpus": DJANGO, "kind": "sft", "steps": STEPS, "tokens": TOKENS, "cache": folder / "cache"}
     config = folder / "tiny.yaml"
     config.write_text(CONFIG.format(folder=folder / "run", model=model, **defaults | values))
     return config
@@ -160,7 +162,7 @@ def test_the_uninterrupted_run_is_whole(whole, tiny_model):
     assert [row["step"] for row in rows] == list(range(STEPS))
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
     assert all(row["tokens"] > row["tokens_trained"] > 0 and row["memory_gib"] > 0 for row in rows)
-    assert all(abs(row["tokens"] - 2048) <= 128 for row in rows), "give or take a pack"
+    assert all(abs(row["tokens"] - TOKENS) <= 128 for row in rows), "give or take a pack"
     validation = read(whole.stage / "validation.jsonl")
     assert [row["step"] for row in validation] == [0, VALIDATE, 2 * VALIDATE, STEPS]
     assert validation[-1]["loss"] < validation[0]["loss"]
