@@ -14,7 +14,8 @@ import ray
 
 from actors.datasets import DROPPED, INDEX, REJECTS, Recipe, prepare
 from actors.group import get
-from tower_rl.config.schema import Config, CptStage, SftStage
+from tower_rl.config.schema import Config
+from tower_rl.config.stages import CptStage, SftStage
 from tower_rl.data import pack_writer
 from tower_rl.data.corpus import recipe
 from tower_rl.data.corpus.readers import dispatch
@@ -55,7 +56,7 @@ def prepared(config: Config, stage: CptStage | SftStage, parts: Sequence[Part[An
     if not (folder / PACK_INDEX).exists():
         task: Any = ray.remote(_pack)
         with NamedTemporaryFile(dir=cache, prefix=f".{folder.name}.") as sign:
-            packing = task.remote(rows, folder, stage.sequence_length, Path(sign.name))
+            packing = task.options(name="packing").remote(rows, folder, stage.sequence_length, Path(sign.name))
             await_working("packing", packing, Path(sign.name), config.data.stall_timeout_s)
     return folder
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from ray import cloudpickle
 from ray.data import DataContext, Dataset
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.util.annotations import RayDeprecationWarning
 
 from tower_rl.config.corpora import Cleaning
 from tower_rl.data.corpus import chunks, groups, tally
@@ -98,7 +100,7 @@ def _prepare(recipe: Recipe, work: Path, stall_s: float) -> dict[str, Any]:
         buckets = -(-sizes[kind] // KEYS_A_BUCKET)
         compare = partial(chunks.compare, work, kind, cleaning.near_duplicates)
         items = [{"bucket": bucket, "buckets": buckets} for bucket in range(buckets)]
-        for _ in _each(f"comparison of {kind} duplicates", items, compare, stall_s):
+        for _ in each(f"comparison of {kind} duplicates", items, compare, stall_s):
             pass
     shards: dict[str, int] = {}
     samples: list[dict[str, Any]] = []
@@ -117,14 +119,14 @@ def _finished(recipe: Recipe, work: Path, pair_bytes: int, stall_s: float) -> It
     names = [{"name": path.stem} for path in sorted((work / "chunks").iterdir())]
     if pairs is None or not pairs.together:
         steps = [*([pairs.instruct({})] if pairs else []), *recipe.make]
-        yield from _each("end of cleaning", names, partial(chunks.finish, work, cleaning, steps), stall_s)
+        yield from each("end of cleaning", names, partial(chunks.finish, work, cleaning, steps), stall_s)
         return
     buckets = -(-pair_bytes // BUCKET_BYTES)
-    yield from _each("end of cleaning", names, partial(groups.settle, work, cleaning, pairs, buckets), stall_s)
+    yield from each("end of cleaning", names, partial(groups.settle, work, cleaning, pairs, buckets), stall_s)
     if names and pairs.with_terms:
-        yield from _each("the glossary", [{"work": str(work)}], groups.build_terms, stall_s)
+        yield from each("the glossary", [{"work": str(work)}], groups.build_terms, stall_s)
     items = groups.items(work, pairs, buckets)
-    yield from _each("training rows", items, partial(groups.make, work, cleaning.samples, pairs, recipe.make), stall_s)
+    yield from each("training rows", items, partial(groups.make, work, cleaning.samples, pairs, recipe.make), stall_s)
 
 
 def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.Counts, dict[str, int]]:
@@ -171,10 +173,13 @@ def _clean(work: Path, cleaning: Cleaning, table: pa.Table) -> pa.Table:
     return _said([chunks.clean(work, cleaning, table)] if table.num_rows else [])
 
 
-def _each(
-    waited_for: str, items: Sequence[Mapping[str, Any]], function: Callable[..., Summary], stall_s: float
+def each(
+    waited_for: str, items: Sequence[Mapping[str, Any]], function: Callable[..., Mapping[str, Any]], stall_s: float
 ) -> Iterator[Summary]:
-    """What the function says of each item (its keyword arguments), as each is done."""
+    """What the function says of each item (its keyword arguments), as each is done; it can be pickled.
+
+    Raises DeadlineExceeded when nothing goes on for so many seconds, WorkerLost, DataError.
+    """
 
     def call(batch: pa.Table) -> pa.Table:
         return _said([function(**item) for item in batch.to_pylist()])
@@ -184,6 +189,20 @@ def _each(
             yield from _summaries(waited_for, mapped(blocks(items), call, 1, 1), stall_s)
 
 
+class RayMapper:
+    """A Mapper over Ray Data."""
+
+    def __init__(self, stall_s: float) -> None:
+        """Gives up after so many seconds without progress."""
+        self.stall_s = stall_s
+
+    def each(
+        self, waited_for: str, items: Sequence[Mapping[str, Any]], function: Callable[..., Mapping[str, Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """See tower_rl.protocols.Mapper."""
+        return each(waited_for, items, function, self.stall_s)
+
+
 def blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
     """One block, and so one task, for each item."""
     return ray.data.from_items([dict(item) for item in items], override_num_blocks=len(items))
@@ -191,16 +210,14 @@ def blocks(items: Sequence[Mapping[str, Any]]) -> Dataset:
 
 def mapped(dataset: Dataset, function: Callable[[pa.Table], Any], rows: int | None, cpus: float) -> Dataset:
     """The function on so many rows at once, or on whole blocks; Ray's own choice is to start a task anew without end."""
-    return dataset.map_batches(
-        function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, ray_remote_args_fn=_retries
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_retries, for which Ray has no other place yet
+        return dataset.map_batches(
+            function, batch_size=rows, batch_format="pyarrow", zero_copy_batch=True, num_cpus=cpus, max_retries=RETRIES
+        )
 
 
-def _retries() -> dict[str, Any]:
-    return {"max_retries": RETRIES}
-
-
-def _said(summaries: Sequence[Summary]) -> pa.Table:
+def _said(summaries: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table({"summary": pa.array([json.dumps(summary) for summary in summaries], pa.string())})
 
 

@@ -14,17 +14,18 @@ END_TIMEOUT_S = 20.0
 """How long an actor may take to end by itself."""
 
 
-def spawn(kind: type, placed: Mapping[str, object], env: Mapping[str, str], *arguments: Any) -> Any:
+def spawn(kind: type, name: str, placed: Mapping[str, object], env: Mapping[str, str], *arguments: Any) -> Any:
     """An actor of a class, on its slot, with these environment variables; Ray does not restart it, since its state is lost.
 
     Args:
         kind: a plain class; with async methods its calls interleave.
+        name: in Ray's dashboard. Each run has a namespace of its own (Ray's default), so runs on one cluster may use the same.
         placed: Ray options that say where.
         env: of its process, from the start.
         arguments: of its constructor.
     """
     remote: Any = ray.remote(kind)
-    return remote.options(max_restarts=0, runtime_env={"env_vars": dict(env)}, **placed).remote(*arguments)
+    return remote.options(name=name, max_restarts=0, runtime_env={"env_vars": dict(env)}, **placed).remote(*arguments)
 
 
 async def call(waited_for: str, seconds: float, pending: Awaitable[Any]) -> Any:

@@ -1,16 +1,17 @@
 """DeepSpeed ranks as Ray actors, and the Learner over them."""
 
-import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from actors.group import call, call_all, end
+from actors.group import call_all, end
 from actors.process import log_to
-from tower_rl.config.schema import Policy, RlvrStage
+from actors.ranks import enter, free_address, start_together
+from actors.reference import annotated
+from tower_rl.batching import rescored
+from tower_rl.config.schema import Policy
+from tower_rl.config.stages import RlvrStage
 from tower_rl.schedule import learning_rate
 from tower_rl.types import Batch, Floats, MicroBatch, StepResult
 
@@ -37,28 +38,19 @@ class PolicyRank:
 
     def address(self) -> tuple[str, int]:
         """A host and a free port of it, for the ranks to meet at."""
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return ray.util.get_node_ip_address(), probe.getsockname()[1]
+        return free_address()
 
     def start(self, address: tuple[str, int]) -> None:
         """Load the model and meet the other ranks."""
-        import os
+        settings = self.settings
+        enter(self.rank, self.world, address, settings.threads)
+        self.trainer = self.trained()(Path(settings.folder), settings.dtype, settings.policy, seed=settings.seed)
 
-        os.environ |= {
-            "RANK": str(self.rank),
-            "LOCAL_RANK": "0",  # Ray shows each actor its own devices only
-            "WORLD_SIZE": str(self.world),
-            "MASTER_ADDR": address[0],
-            "MASTER_PORT": str(address[1]),
-        }
-        import torch
-
+    def trained(self) -> Any:
+        """The class of the trainer; what it imports takes seconds."""
         from tower_rl.models.trainer import Trainer
 
-        torch.set_num_threads(self.settings.threads)
-        settings = self.settings
-        self.trainer = Trainer(Path(settings.folder), settings.dtype, settings.policy, seed=settings.seed)
+        return Trainer
 
     def update(self, batch: Batch, objective: Any, rate: float) -> Any:
         """See Trainer.update."""
@@ -85,6 +77,16 @@ class PolicyRank:
         """See Trainer.probe."""
         return self.trainer.probe(micro_batch)
 
+    def reference(self, batch: Batch) -> list[Floats]:
+        """See PackedRank.reference."""
+        values: list[Floats] = self.trainer.reference(batch)
+        return values
+
+    def score(self, batch: Batch) -> list[Floats]:
+        """See PackedRank.score."""
+        values: list[Floats] = self.trainer.score(batch)
+        return values
+
     def save(self, folder: str) -> None:
         """See Trainer.save."""
         self.trainer.save(Path(folder))
@@ -100,51 +102,83 @@ class PolicyRank:
 
 
 class Ranks:
-    """A Learner over W ranks."""
+    """W ranks that act as one."""
 
-    def __init__(self, handles: Sequence[Any], policy: Policy, stage: RlvrStage) -> None:
+    def __init__(self, handles: Sequence[Any], policy: Policy, steps: int) -> None:
+        """`steps` of the stage: the learning rate depends on them."""
         self.handles = list(handles)
         self.workers = len(self.handles)
-        self.policy, self.stage = policy, stage
+        self.policy, self.steps = policy, steps
 
     async def ready(self) -> None:
         """Start all ranks."""
-        timeout = self.policy.start_timeout_s
-        address = await call("policy rank 0", timeout, self.handles[0].address.remote())
-        await call_all("start of policy rank", timeout, [h.start.remote(address) for h in self.handles])
+        await start_together("policy rank", self.policy.start_timeout_s, self.handles)
+
+    async def step(self, batches: Sequence[Batch], objective: Any, step: int) -> tuple[StepResult, dict[str, float]]:
+        """One optimizer step; its result, whose metrics are the maxima over ranks, and sums over ranks."""
+        rate = learning_rate(self.policy, step, self.steps)
+        results = await self.all("update of policy rank", lambda h, batch: h.update.remote(batch, objective, rate), batches)
+        sums = added([r.sums for r in results])
+        peaks = {name: max(r.peaks.get(name, 0.0) for r in results) for r in results for name in r.peaks}
+        return StepResult(sums.pop("loss"), results[0].grad_norm, rate, sum(r.tokens for r in results), peaks), sums
+
+    async def all(self, waited_for: str, ask: Callable[[Any, Any], Any], each: Sequence[Any]) -> list[Any]:
+        """What the ranks answer, each asked about its own."""
+        pending = [ask(handle, own) for handle, own in zip(self.handles, each, strict=True)]
+        return await call_all(waited_for, self.policy.step_timeout_s, pending)
+
+    async def probe(self, micro_batch: MicroBatch) -> Floats:
+        """[B, T] log-probabilities by the trainer."""
+        same = [micro_batch] * self.workers
+        values: Floats = (await self.all("probe of policy rank", lambda h, m: h.probe.remote(m), same))[0]
+        return values
+
+    async def save(self, folder: Path) -> None:
+        """See tower_rl.protocols.Learner."""
+        await self.all("checkpoint of policy rank", lambda h, path: h.save.remote(path), [str(folder)] * self.workers)
+
+    async def load(self, folder: Path) -> None:
+        """See tower_rl.protocols.Learner."""
+        await self.all("load of policy rank", lambda h, path: h.load.remote(path), [str(folder)] * self.workers)
+
+    async def shutdown(self) -> None:
+        """Remove shared memory."""
+        await end("end of policy rank", self.handles)
+
+
+class AdapterlessRanks:
+    """A Reference: the ranks with their adapters switched off, so that no second copy of the model is needed."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks, self.workers = ranks, ranks.workers
+
+    async def annotate(self, batches: Sequence[Batch]) -> list[Batch]:
+        """See tower_rl.protocols.Reference; one batch a rank."""
+        scores = await self.ranks.all("reference of policy rank", lambda h, batch: h.reference.remote(batch), batches)
+        return [annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
+
+
+class RlvrRanks(Ranks):
+    """An RlvrLearner over W ranks."""
+
+    def __init__(self, handles: Sequence[Any], policy: Policy, stage: RlvrStage) -> None:
+        super().__init__(handles, policy, stage.steps)
+        self.stage = stage
+
+    async def score(self, batches: Sequence[Batch]) -> list[Batch]:
+        """See tower_rl.protocols.RlvrLearner."""
+        scores = await self.all("log-probabilities of policy rank", lambda h, batch: h.score.remote(batch), batches)
+        return [rescored(batch, values) for batch, values in zip(batches, scores, strict=True)]
 
     async def update(self, batches: Sequence[Batch], step: int) -> StepResult:
         """See tower_rl.protocols.Learner."""
         from tower_rl.losses.policy import Objective
 
-        stage = self.stage
-        objective = Objective(
-            stage.loss, stage.aggregation, stage.clip_low, stage.clip_high, stage.kl_coefficient, stage.kl_estimator
-        )
-        rate = learning_rate(self.policy, step, stage.steps)
-        pending = [h.update.remote(b, objective, rate) for h, b in zip(self.handles, batches, strict=True)]
-        results = await call_all("update of policy rank", self.policy.step_timeout_s, pending)
-        total = {name: sum(r.sums[name] for r in results) for name in results[0].sums}
-        loss = total.pop("loss")
-        metrics = {name: value / batches[0].global_tokens for name, value in total.items()}
-        metrics["mismatch/max"] = max(r.largest for r in results)
-        return StepResult(loss, results[0].grad_norm, rate, sum(r.tokens for r in results), metrics)
+        result, sums = await self.step(batches, Objective.of(self.stage), step)
+        means = {name: value / batches[0].global_tokens for name, value in sums.items()}
+        return replace(result, metrics={**means, **result.metrics})
 
-    async def probe(self, micro_batch: MicroBatch) -> Floats:
-        """[B, T] log-probabilities by the trainer."""
-        pending = [h.probe.remote(micro_batch) for h in self.handles]
-        return (await call_all("probe of policy rank", self.policy.step_timeout_s, pending))[0]
 
-    async def save(self, folder: Path) -> None:
-        """See tower_rl.protocols.Learner."""
-        await call_all(
-            "checkpoint of policy rank", self.policy.step_timeout_s, [h.save.remote(str(folder)) for h in self.handles]
-        )
-
-    async def load(self, folder: Path) -> None:
-        """See tower_rl.protocols.Learner."""
-        await call_all("load of policy rank", self.policy.step_timeout_s, [h.load.remote(str(folder)) for h in self.handles])
-
-    async def shutdown(self) -> None:
-        """Remove shared memory."""
-        await end("end of policy rank", self.handles)
+def added(sums: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Sums of all ranks, by name."""
+    return {name: sum(own[name] for own in sums) for name in sums[0]}

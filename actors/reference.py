@@ -7,6 +7,8 @@ from typing import Any
 
 from actors.group import call_all, end
 from actors.process import log_to
+from actors.ranks import enter, free_address, start_together
+from tower_rl.dealing import collect, deal
 from tower_rl.types import Batch, Floats
 
 
@@ -37,11 +39,39 @@ class ReferenceActor:
         return [score(self.policy, micro_batch, batch.temperature) for micro_batch in batch.micro_batches]
 
 
+class ReferenceRank:
+    """One rank of a starting policy that all of them hold together. `start` and `score` are collectives."""
+
+    def __init__(self, folder: str, dtype: str, chunk: int, threads: int, log: str, rank: int, world: int) -> None:
+        log_to(log)
+        self.folder, self.dtype, self.chunk, self.threads = Path(folder), dtype, chunk, threads
+        self.rank, self.world = rank, world
+
+    def address(self) -> tuple[str, int]:
+        """A host and a free port of it, for the ranks to meet at."""
+        return free_address()
+
+    def start(self, address: tuple[str, int]) -> None:
+        """Meet the other ranks and load the model."""
+        enter(self.rank, self.world, address, self.threads)
+        from tower_rl.models.reference import ShardedReference
+
+        self.model = ShardedReference(self.folder, self.dtype, self.chunk)
+
+    def shutdown(self) -> None:
+        """Nothing to release."""
+
+    def score(self, batch: Batch) -> list[Floats]:
+        """See ShardedReference.score."""
+        return self.model.score(batch)
+
+
 class References:
     """A Reference over R actors; batches go round."""
 
     def __init__(self, handles: Sequence[Any], timeout_s: float) -> None:
         self.handles, self.timeout_s = list(handles), timeout_s
+        self.workers = len(self.handles)
 
     async def ready(self) -> None:
         """Wait until every copy is loaded."""
@@ -51,14 +81,29 @@ class References:
         """See tower_rl.protocols.Reference."""
         pending = [self.handles[i % len(self.handles)].score.remote(batch) for i, batch in enumerate(batches)]
         scores = await call_all("log-probabilities of reference", self.timeout_s, pending)
-        return [_annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
+        return [annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
 
     async def shutdown(self) -> None:
         """End the processes."""
         await end("end of reference", self.handles)
 
 
-def _annotated(batch: Batch, scores: Sequence[Floats]) -> Batch:
+class ReferenceGroup(References):
+    """A Reference over R ranks of one model: each takes part in the passes of all others."""
+
+    async def ready(self) -> None:
+        """Start all ranks."""
+        await start_together("reference rank", self.timeout_s, self.handles)
+
+    async def annotate(self, batches: Sequence[Batch]) -> list[Batch]:
+        """See tower_rl.protocols.Reference; any number of batches."""
+        pending = [h.score.remote(dealt) for h, dealt in zip(self.handles, deal(batches, self.workers), strict=True)]
+        scores = collect(batches, await call_all("log-probabilities of reference rank", self.timeout_s, pending))
+        return [annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
+
+
+def annotated(batch: Batch, scores: Sequence[Floats]) -> Batch:
+    """The batch with the reference log-probabilities of its micro-batches."""
     micro_batches = [
         dataclasses.replace(m, reference_logprobs=values) for m, values in zip(batch.micro_batches, scores, strict=True)
     ]

@@ -2,15 +2,19 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
 from actors.group import call, call_all, end
 from actors.process import log_to
-from tower_rl.types import Floats, Group, Prompt, Rollout, StopReason
+from tower_rl.types import Floats, Group, Ints, Prompt, Rollout, StopReason
+
+CALLS = 100_000
+"""Calls that an engine serves at once (`max_concurrency`). With Ray's default, 1,000, that many open requests would keep a weight
+update out of the engine that they wait for while it is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,24 @@ class EngineSettings:
     log: str
 
 
+@dataclass(slots=True)
+class _Request:
+    """A group that is being sampled."""
+
+    version: int
+    """Of the weights in the engine when it came."""
+    changes: list[tuple[int, Mapping[int, int]]] = field(default_factory=list)
+    """The versions that came while it ran, and how many tokens each sample that had not ended had then."""
+
+    def versions(self, sample: int, tokens: int) -> Ints:
+        """[tokens] of a sample that has so many in the end."""
+        versions = np.full(tokens, self.version, np.int32)
+        for version, made in self.changes:
+            if sample in made:
+                versions[made[sample] :] = version
+        return versions
+
+
 class RolloutEngine:
     """One vLLM engine: samples groups, receives weights, answers the probe."""
 
@@ -44,7 +66,9 @@ class RolloutEngine:
 
         self.settings = settings
         self.version = 0
-        self.requests = itertools.count()
+        self.numbers = itertools.count()
+        self.requests: dict[str, _Request] = {}
+        self.admission = asyncio.Lock()
         self.engine = AsyncLLM.from_engine_args(
             AsyncEngineArgs(
                 model=settings.folder,
@@ -84,19 +108,22 @@ class RolloutEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
             skip_special_tokens=True,
         )
-        version = self.version
-        request = self.engine.generate(
-            TokensPrompt(prompt_token_ids=list(prompt.token_ids)), params, f"{prompt.cursor}-{next(self.requests)}"
-        )
-        final = [output async for output in request][-1]
-        return Group(prompt, tuple(_rollout(o, version) for o in final.outputs))
+        name = f"{prompt.cursor}-{next(self.numbers)}"
+        async with self.admission:  # no weight update ends while vLLM knows a request only in part
+            queue = await self.engine.add_request(name, TokensPrompt(prompt_token_ids=list(prompt.token_ids)), params)
+            request = self.requests[name] = _Request(self.version)
+        try:
+            final = cast("Any", await queue.get())
+        finally:
+            del self.requests[name]
+        return Group(prompt, tuple(_rollout(o, request.versions(o.index, len(o.token_ids))) for o in final.outputs))
 
     async def probe(self, token_ids: Sequence[int]) -> Floats:
         """[len - 1] log-probabilities of the tokens after the first, at temperature 1."""
         from vllm import SamplingParams, TokensPrompt
 
         params = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
-        request = self.engine.generate(TokensPrompt(prompt_token_ids=list(token_ids)), params, f"probe-{next(self.requests)}")
+        request = self.engine.generate(TokensPrompt(prompt_token_ids=list(token_ids)), params, f"probe-{next(self.numbers)}")
         final = [output async for output in request][-1]
         per_token = zip(token_ids[1:], cast("Any", final.prompt_logprobs)[1:], strict=True)
         return np.array([entry[token].logprob for token, entry in per_token], np.float32)
@@ -108,8 +135,11 @@ class RolloutEngine:
         await self.engine.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
 
     async def start_weight_update(self) -> None:
-        """Second part. A request that still runs was given up by whoever sent it, and would meet half a model."""
-        await self.engine.pause_generation(mode="abort")
+        """Second part. Requests stop where they are, since they would meet half a model.
+
+        vLLM forgets their keys and values, which are of the old weights, and computes them again when it goes on.
+        """
+        await self.engine.pause_generation(mode="keep", clear_cache=True)
         await self.engine.start_weight_update()
 
     async def update_weights(self, update_info: dict[str, Any]) -> None:
@@ -119,19 +149,44 @@ class RolloutEngine:
         await self.engine.update_weights(WeightTransferUpdateRequest(update_info=update_info))
 
     async def finish_weight_update(self, version: int) -> None:
-        """Last part: cached keys and values of the old weights go, and new rollouts carry the new version."""
+        """Last part: requests go on, and what they sample from here on carries the new version."""
         await self.engine.finish_weight_update(str(version))
-        await self.engine.reset_prefix_cache()
+        async with self.admission:
+            self.version = int(await self.engine.get_weight_version())
+            if self.requests:
+                await self._deliver()
+                self._note_change()
         await self.engine.resume_generation()
-        self.version = int(await self.engine.get_weight_version())
+
+    async def _deliver(self) -> None:
+        """Returns when all that the paused engine has sampled was given to its requests.
+
+        It stood in this queue, in order, when the pause had returned: vLLM's answers come through one socket. What is put behind
+        it is taken out only when everything before it has been handled.
+        """
+        from vllm.v1.engine import EngineCoreOutputs
+
+        outputs = cast("Any", self.engine.engine_core).outputs_queue
+        outputs.put_nowait(EngineCoreOutputs())
+        while not outputs.empty():
+            await asyncio.sleep(0.001)
+
+    def _note_change(self) -> None:
+        """Remember in every open request how far its samples have come; those that have ended stay as they are."""
+        made: dict[str, dict[int, int]] = {name: {} for name in self.requests}
+        for state in self.engine.output_processor.request_states.values():
+            if state.external_req_id in made:
+                made[state.external_req_id][state.request_index] = cast("Any", state.detokenizer).num_output_tokens()
+        for name, request in self.requests.items():
+            request.changes.append((self.version, made[name]))
 
     def shutdown(self) -> None:
         """End the engine's processes."""
         self.engine.shutdown()
 
 
-def _rollout(output: Any, version: int) -> Rollout:
-    token_ids = np.asarray(output.token_ids, np.int64)
+def _rollout(output: Any, versions: Ints) -> Rollout:
+    token_ids = np.asarray(output.token_ids, np.int32)
     logprobs = np.array(
         [entry[token].logprob for token, entry in zip(output.token_ids, output.logprobs, strict=True)], np.float32
     )
@@ -140,7 +195,7 @@ def _rollout(output: Any, version: int) -> Rollout:
         logprobs=logprobs,
         text=output.text,
         stop_reason=StopReason(output.finish_reason),
-        policy_versions=np.full(len(token_ids), version, np.int64),
+        policy_versions=versions,
     )
 
 
@@ -157,7 +212,7 @@ class Engines:
         """Wait until every engine can sample."""
         await call_all("start of rollout engine", self.start_timeout_s, [h.ready.remote() for h in self.handles])
 
-    async def generate(self, prompts: Sequence[Prompt], samples: int) -> AsyncIterator[Group]:
+    async def generate(self, prompts: Sequence[Prompt], samples: int) -> AsyncGenerator[Group, None]:
         """See tower_rl.protocols.Generator."""
         tasks = [asyncio.create_task(self._group(prompt, samples)) for prompt in prompts]
         try:
@@ -166,6 +221,7 @@ class Engines:
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _group(self, prompt: Prompt, samples: int) -> Group:
         engine = self.open.index(min(self.open))

@@ -132,9 +132,10 @@ def _repack_tied_head(model: Any) -> None:
     """Bring a head that shares the embedding's weight up to date.
 
     vLLM's CPU kernels multiply with a packed copy, and the layerwise reload packs only layers that received weights of their
-    own: without this the engine would sample with the head that it started with.
+    own: without this the engine would sample with the head that it started with. A model without a head (Gemma 2 in vLLM)
+    multiplies with the embedding itself, which has received weights.
     """
-    if model.config.tie_word_embeddings:
+    if model.config.tie_word_embeddings and hasattr(model, "lm_head"):
         head = model.lm_head.tie_weights(model.model.embed_tokens)
         head.quant_method.process_weights_after_loading(head)
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from actors.datasets import blocks, context, mapped
-from tower_rl.config.schema import Config, CptStage, SftStage
+from tower_rl.config.schema import Config
+from tower_rl.config.stages import CptStage, SftStage
 from tower_rl.data.corpus import chunks, recipe
 from tower_rl.data.corpus.cleaning.decontaminate import evaluation_hashes
 from tower_rl.data.corpus.cleaning.steps import after_duplicates, before_duplicates

@@ -18,7 +18,8 @@ from ray.train.v2.torch.torch_trainer import TorchTrainer
 from actors.process import idle_env, log_to
 from actors.streams import within
 from tower_rl.checkpoint import CheckpointError
-from tower_rl.config.schema import Policy, SupervisedStage
+from tower_rl.config.schema import Policy
+from tower_rl.config.stages import SupervisedStage
 from tower_rl.data.feed import MaterialisedFeed, StreamingFeed, Taken
 from tower_rl.data.rows import DataError
 from tower_rl.models.errors import ModelError

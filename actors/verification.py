@@ -1,4 +1,4 @@
-"""The pool of verifier processes as a Ray actor, and the VerifierPool over it."""
+"""The pool of verifier processes as a Ray actor, and the VerifierPool over it and the reward models."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,8 @@ from typing import Any
 
 from actors.group import call, end
 from actors.process import log_to
-from tower_rl.config.schema import CompositeVerifier, LeafVerifier, VerifierEntry
+from actors.reward import RewardVerifier
+from tower_rl.config.schema import CompositeVerifier, LeafVerifier, RewardModel, VerifierEntry
 from tower_rl.types import Group, ScoredGroup
 from verifiers.cache import VerdictCache
 from verifiers.compose import all_of, combine, max_of, weighted_mean
@@ -76,10 +77,17 @@ def _spec(entry: LeafVerifier) -> Spec:
 
 
 class Verification:
-    """A VerifierPool over one actor; compositions are put together here."""
+    """A VerifierPool over the actor of the pools and those of reward models; compositions are put together here."""
 
-    def __init__(self, handle: Any, entries: Mapping[str, VerifierEntry], timeout_s: float) -> None:
-        self.handle, self.entries, self.timeout_s = handle, entries, timeout_s
+    def __init__(
+        self, handle: Any, entries: Mapping[str, VerifierEntry], timeout_s: float, rewards: Mapping[str, RewardVerifier]
+    ) -> None:
+        """`rewards` has each entry of the kind RewardModel."""
+        self.handle, self.entries, self.timeout_s, self.rewards = handle, entries, timeout_s, rewards
+
+    async def ready(self) -> None:
+        """Wait until the reward models are loaded; the pools' processes start with their first task."""
+        await asyncio.gather(*(reward.ready() for reward in self.rewards.values()))
 
     async def verify(self, group: Group) -> ScoredGroup:
         """See tower_rl.protocols.VerifierPool."""
@@ -90,6 +98,8 @@ class Verification:
 
     async def _verdicts(self, name: str, tasks: list[Task]) -> list[Verdict]:
         entry = self.entries[name]
+        if isinstance(entry, RewardModel):
+            return await self.rewards[name].verdicts(tasks)
         if not isinstance(entry, CompositeVerifier):
             return await call(f"verifier {name}", self.timeout_s, self.handle.verify.remote(name, tasks))
         names = list(dict.fromkeys([*entry.gates, *entry.parts, *entry.watched]))
@@ -101,7 +111,7 @@ class Verification:
 
     async def shutdown(self) -> None:
         """End the processes."""
-        await end("end of verification", [self.handle])
+        await asyncio.gather(end("end of verification", [self.handle]), *(each.shutdown() for each in self.rewards.values()))
 
 
 def _mix(entry: CompositeVerifier) -> Callable[[Sequence[Verdict]], Verdict]:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from torch import Tensor
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
-from tower_rl.models.trainer import Trainer
+from tower_rl.models.engine import Rank
 
 
 class TrainerSource(WeightSource):
-    """The parameters of a Trainer in Hugging Face's names, one group of layers at a time."""
+    """The weights of a trainer in Hugging Face's names, adapters merged into them, one group of layers at a time."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Rank) -> None:
         self.trainer = trainer
 
     def metadata(self) -> list[ParamMeta]:

@@ -8,7 +8,6 @@ import numpy as np
 from actors.group import call_all, get
 from actors.policy import Ranks
 from actors.rollout import Engines
-from tower_rl.config.schema import MismatchBound
 from tower_rl.protocols import MismatchExceeded
 from tower_rl.types import Floats, MicroBatch
 
@@ -49,8 +48,8 @@ class EngineClient:
 class CheckedSync:
     """A WeightSync whose every push is verified: bits by checksum on the way, meaning by a probe prompt afterwards."""
 
-    def __init__(self, ranks: Ranks, engines: Engines, probe: Sequence[int], bound: MismatchBound, timeout_s: float) -> None:
-        """`probe` is a fixed text of at least two tokens."""
+    def __init__(self, ranks: Ranks, engines: Engines, probe: Sequence[int], bound: float, timeout_s: float) -> None:
+        """`probe` is a fixed text of at least two tokens, on which they may differ by `bound` nats a token."""
         self.ranks, self.engines, self.probe = ranks, engines, list(probe)
         self.bound, self.timeout_s = bound, timeout_s
 
@@ -79,10 +78,10 @@ class CheckedSync:
         trainer = (await self.ranks.probe(probe_batch(self.probe)))[0]
         answers = await self.engines.probe(self.probe)
         difference = max(float(np.abs(answer - trainer).mean()) for answer in answers)
-        if not difference <= self.bound.probe:
+        if not difference <= self.bound:
             raise MismatchExceeded(
                 f"after the sync of version {version} an engine's log-probabilities of the probe prompt differ from the "
-                f"trainer's by {difference:.3f} nats a token (bound {self.bound.probe}): "
+                f"trainer's by {difference:.3f} nats a token (bound {self.bound}): "
                 "the engine does not run the trainer's weights"
             )
         return difference
@@ -94,9 +93,10 @@ def probe_batch(tokens: Sequence[int]) -> MicroBatch:
     count = len(ids) - 1
     nothing: Floats = np.zeros((1, count), np.float32)
     return MicroBatch(
-        token_ids=ids[None],
-        position_ids=np.arange(len(ids))[None],
-        branches=np.zeros((1, len(ids)), np.int64),
+        token_ids=ids,
+        position_ids=np.arange(len(ids)),
+        offsets=np.array([0, len(ids)]),
+        prefixes=np.full(1, -1),
         predictors=np.arange(count),
         targets=ids[1:],
         rows=np.zeros(count, np.int64),

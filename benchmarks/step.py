@@ -1,6 +1,7 @@
-"""Where a step's seconds go: `python benchmarks/step.py [CONFIG] [STEPS]` runs some steps and prints medians by phase.
+"""Where a step's seconds go: `python benchmarks/step.py [CONFIG [STEPS [KEY=VALUE ...]]]` prints medians by phase of some steps.
 
-The first step pays for memory that is touched for the first time and is shown apart.
+The first step pays for memory that is touched for the first time and is shown apart. Keys replace those of the
+configuration: with rollout.engines=2 or policy.workers=2 the same work is done by two engines or two ranks.
 """
 
 import statistics
@@ -14,11 +15,11 @@ from tower_rl.reporting.metrics import read
 PHASES = ("generate", "verify", "reference", "train", "sync", "step")
 
 
-def main(config: str = "configs/demo.yaml", steps: str = "6") -> None:
+def main(config: str = "configs/demo.yaml", steps: str = "6", *keys: str) -> None:
     """Run and report."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides = [f"run.dir={folder}/run", f"stages.0.steps={steps}", f"stages.0.save_every={steps}", "evaluation.prompts=0"]
-        subprocess.run([sys.executable, "-m", "tower_rl.run", config, *overrides], check=True, timeout=3600)
+        ours = [f"run.dir={folder}/run", f"stages.0.steps={steps}", f"stages.0.save_every={steps}", "evaluation.prompts=0"]
+        subprocess.run([sys.executable, "-m", "tower_rl.run", config, *ours, *keys], check=True, timeout=3600)
         (metrics,) = Path(folder).glob("run/stages/*/metrics.jsonl")
         rows = read(metrics)
     print(f"\n{'phase':<12}{'first s':>10}{'median s':>10}{'share':>8}")

@@ -42,9 +42,11 @@ def segments(folder: Path) -> list[Segment]:
 
 
 @torch.no_grad()
-def translate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: Sequence[Segment]) -> list[str]:
+def translate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: Sequence[Segment], wording: str = PROMPT
+) -> list[str]:
     """Greedy translations."""
-    prompts = [PROMPT.format(language=LANGUAGE_NAMES[language], text=text) for language, text, _ in batch]
+    prompts = [wording.format(language=LANGUAGE_NAMES[language], text=text) for language, text, _ in batch]
     chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
     inputs = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True)
     ids = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=tokenizer.pad_token_id)

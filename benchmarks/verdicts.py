@@ -87,7 +87,7 @@ def measure(name: str, pool: Pool) -> str:
 
 def main(names: list[str]) -> None:
     """Print the table."""
-    names = names or registry.known()
+    names = names or [name for name in registry.known() if name != "pairwise"]  # as fast as the judge that one gives it
     print(f"{'verifier':<20}{'verdicts/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'invalid':>10}")
     for name in names:
         spec = Spec(registry.resolve(name), OPTIONS.get(name, {}), group_aware=registry.group_aware(name))

@@ -3,24 +3,38 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import ray
+from transformers import PreTrainedTokenizerBase
 
+from actors.datasets import RayMapper
 from actors.group import spawn
-from actors.policy import PolicyRank, Ranks, RankSettings
+from actors.policy import AdapterlessRanks, PolicyRank, Ranks, RankSettings, RlvrRanks
+from actors.preference import PreferenceRank, PreferenceRanks
 from actors.process import idle_env
-from actors.reference import ReferenceActor, References
-from actors.rollout import Engines, EngineSettings, RolloutEngine
+from actors.reference import ReferenceActor, ReferenceGroup, ReferenceRank, References
+from actors.reward import RewardActor, RewardVerifier
+from actors.rollout import CALLS, Engines, EngineSettings, RolloutEngine
 from actors.verification import PoolSize, Verification, VerificationActor, pools
 from actors.weights import CheckedSync, EngineClient
-from clusters.placement import Slot, options, reserve
-from tower_rl.config.schema import Config, RlvrStage
-from tower_rl.models.load import stop_token_ids
-from tower_rl.stages.rlvr import Parts
+from clusters.environment import engine_env, rank_env
+from clusters.placement import Slot, layout, needs_reference, options, reserve, transportable
+from tower_rl.config.schema import Config, Model, RewardModel
+from tower_rl.config.stages import PreferenceStage, RlvrStage
+from tower_rl.data.preference.competing import Competing
+from tower_rl.data.preference.reference import ReferenceCache
+from tower_rl.data.rows import Answer
+from tower_rl.models.load import local_folder, stop_token_ids
+from tower_rl.models.reward import REWARD_FAMILIES
+from tower_rl.protocols import Reference
+from tower_rl.stages import preference, rlvr
+
+R = TypeVar("R", bound=Ranks)
 
 CONNECT_TIMEOUT_S = 120.0
 
@@ -39,40 +53,101 @@ class Place:
     """Token ids of the text that weight syncs are checked with."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the answers of a preference stage are made of."""
+
+    tokenizer: PreTrainedTokenizerBase
+    answers: Mapping[str, Sequence[Answer]]
+    """Those that the data give, by the ids of prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Actors:
+    """Those of a stage, all ready and connected."""
+
+    engines: Engines | None
+    verification: Verification
+    reference: Reference | None
+    sync: CheckedSync | None
+
+
 @asynccontextmanager
-async def parts(config: Config, stage: RlvrStage, slots: Sequence[Slot], place: Place) -> AsyncIterator[Parts]:
+async def rlvr_parts(config: Config, stage: RlvrStage, slots: Sequence[Slot], place: Place) -> AsyncIterator[rlvr.Parts]:
     """The actors of an RL stage, all ready and connected; they end with the context.
 
     Raises:
         RunError: if one does not start in time.
     """
-    group = reserve(slots, config.cluster.placement_timeout_s)
+
+    def learner(handles: Sequence[Any]) -> RlvrRanks:
+        return RlvrRanks(handles, config.policy, stage)
+
+    async with _actors(config, PolicyRank, learner, slots, place, stage.mismatch.probe) as (made, ranks):
+        assert made.engines is not None and made.sync is not None
+        yield rlvr.Parts(made.engines, made.verification, made.reference, ranks, made.sync)
+
+
+@asynccontextmanager
+async def preference_parts(
+    config: Config, stage: PreferenceStage, slots: Sequence[Slot], place: Place, asked: Asked
+) -> AsyncIterator[preference.Parts]:
+    """The actors of a preference stage, as above; `asked` is what their answers are made of."""
+
+    def learner(handles: Sequence[Any]) -> PreferenceRanks:
+        return PreferenceRanks(handles, config.policy, stage)
+
+    async with _actors(config, PreferenceRank, learner, slots, place, stage.probe) as (made, ranks):
+        answers = Competing(made.engines, made.verification, asked.tokenizer, asked.answers)
+        cache = ReferenceCache(config.data.cache, place.model, config.model.dtype)
+        yield preference.Parts(answers, RayMapper(config.data.stall_timeout_s), made.reference, cache, ranks, made.sync)
+
+
+@asynccontextmanager
+async def _actors(
+    config: Config,
+    rank: type[PolicyRank],
+    learner: Callable[[Sequence[Any]], R],
+    slots: Sequence[Slot],
+    place: Place,
+    probe_bound: float,
+) -> AsyncIterator[tuple[_Actors, R]]:
+    """One actor a slot; which slots there are decides who takes part."""
+    planned = layout(slots, config.cluster.gpus_per_node)
+    transportable(planned)
+    group = reserve(planned, config.cluster.placement_timeout_s)
     async with AsyncExitStack() as ends:
         ends.callback(ray.util.remove_placement_group, group)
-        engines = _engines(config, place, options(group, slots, "rollout"))
-        ends.push_async_callback(engines.shutdown)
-        ranks = _ranks(config, stage, place, options(group, slots, "policy"))
+
+        def placed(role: str) -> list[dict[str, object]]:
+            return options(group, planned, role)
+
+        engines = _engines(config, place, placed("rollout")) if placed("rollout") else None
+        if engines:
+            ends.push_async_callback(engines.shutdown)
+        ranks = learner(_ranks(config, rank, place, placed("policy")))
         ends.push_async_callback(ranks.shutdown)
-        verification = _verification(config, place, options(group, slots, "verification")[0])
+        rewards = _rewards(config, place, placed("reward"))
+        verification = _verification(config, place, placed("verification")[0], rewards)
         ends.push_async_callback(verification.shutdown)
-        references = _references(config, place, options(group, slots, "reference")) if stage.kl_coefficient > 0 else None
+        references = _references(config, place, placed("reference")) if placed("reference") else None
         if references:
             ends.push_async_callback(references.shutdown)
-        sync = CheckedSync(ranks, engines, place.probe, stage.mismatch, config.policy.step_timeout_s)
-        await asyncio.gather(engines.ready(), ranks.ready(), *([references.ready()] if references else []))
-        client = EngineClient(engines.handles, CONNECT_TIMEOUT_S)
-        await sync.connect(f"/dev/shm/tower-rl-{uuid.uuid4().hex[:12]}", client)
-        yield Parts(engines, verification, references, ranks, sync)
+        await asyncio.gather(*(each.ready() for each in (engines, ranks, verification, references) if each))
+        sync = await _connected(config, ranks, engines, place, probe_bound) if engines else None
+        adapterless = config.policy.lora is not None and any(needs_reference(stage) for stage in config.stages)
+        yield _Actors(engines, verification, AdapterlessRanks(ranks) if adapterless else references, sync), ranks
+
+
+async def _connected(config: Config, ranks: Ranks, engines: Engines, place: Place, bound: float) -> CheckedSync:
+    sync = CheckedSync(ranks, engines, place.probe, bound, config.policy.step_timeout_s)
+    await sync.connect(f"/dev/shm/tower-rl-{uuid.uuid4().hex[:12]}", EngineClient(engines.handles, CONNECT_TIMEOUT_S))
+    return sync
 
 
 def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> Engines:
     rollout = config.rollout
-    cores = sorted(os.sched_getaffinity(0))
-    env = idle_env(len(cores)) | {
-        "VLLM_CPU_KVCACHE_SPACE": str(max(1, round(rollout.memory_gib))),
-        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),  # inside Ray, `auto` binds to one core
-        "VLLM_NO_USAGE_STATS": "1",
-    }
+    env = engine_env(config)
     handles = []
     for i, options_ in enumerate(placed):
         settings = EngineSettings(
@@ -88,34 +163,51 @@ def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) 
             seed=config.run.seed + 1_000 * place.attempt + 100_000 * i,
             log=str(place.logs / f"rollout-{i}.log"),
         )
-        handles.append(spawn(RolloutEngine, options_, env, settings))
+        handles.append(spawn(RolloutEngine, f"rollout-{i}", {**options_, "max_concurrency": CALLS}, env, settings))
     return Engines(handles, request_timeout_s=rollout.request_timeout_s, start_timeout_s=rollout.start_timeout_s)
 
 
-def _ranks(config: Config, stage: RlvrStage, place: Place, placed: Sequence[dict[str, object]]) -> Ranks:
+def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequence[dict[str, object]]) -> list[Any]:
     threads = max(1, len(os.sched_getaffinity(0)) // len(placed))
-    env = idle_env(threads) | ({} if placed[0]["num_gpus"] else {"DS_ACCELERATOR": "cpu"})
+    env = rank_env(len(placed), bool(placed[0]["num_gpus"]))
     handles = []
     for i, options_ in enumerate(placed):
         settings = RankSettings(
             str(place.model), config.model.dtype, config.policy, config.run.seed, threads, str(place.logs / f"policy-{i}.log")
         )
-        handles.append(spawn(PolicyRank, options_, env, settings, i, len(placed)))
-    return Ranks(handles, config.policy, stage)
+        handles.append(spawn(rank, f"policy-{i}", options_, env, settings, i, len(placed)))
+    return handles
 
 
 def _references(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> References:
     threads = max(1, len(os.sched_getaffinity(0)) // len(placed))
+    env = rank_env(len(placed), bool(placed[0]["num_gpus"]))
     handles = []
     for i, options_ in enumerate(placed):
         log = str(place.logs / f"reference-{i}.log")
         arguments = (str(place.model), config.model.dtype, config.policy.logprob_chunk, threads, log)
-        handles.append(spawn(ReferenceActor, options_, idle_env(threads), *arguments))
-    return References(handles, config.reference.timeout_s)
+        if config.reference.zero_stage == 3:
+            handles.append(spawn(ReferenceRank, f"reference-{i}", options_, env, *arguments, i, len(placed)))
+        else:
+            handles.append(spawn(ReferenceActor, f"reference-{i}", options_, env, *arguments))
+    kind = ReferenceGroup if config.reference.zero_stage == 3 else References
+    return kind(handles, config.reference.timeout_s)
 
 
-def _verification(config: Config, place: Place, options_: dict[str, object]) -> Verification:
+def _rewards(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> dict[str, RewardVerifier]:
+    threads = len(os.sched_getaffinity(0))
+    entries = {name: entry for name, entry in config.verifiers.items() if isinstance(entry, RewardModel)}
+    made = {}
+    for (name, entry), options_ in zip(entries.items(), placed, strict=True):
+        folder = local_folder(Model(path=entry.reward_model), REWARD_FAMILIES)
+        arguments = (name, str(folder), entry, threads, str(place.logs / f"reward-{name}.log"))
+        handle = spawn(RewardActor, f"reward-{name}", options_, idle_env(threads), *arguments)
+        made[name] = RewardVerifier(handle, name, entry)
+    return made
+
+
+def _verification(config: Config, place: Place, options_: dict[str, object], rewards: dict[str, RewardVerifier]) -> Verification:
     shared = PoolSize(config.verification.workers, config.verification.memory_mib)
     log = str(place.logs / "verification.log")
-    handle = spawn(VerificationActor, options_, {}, pools(config.verifiers, shared), str(place.verdicts), log)
-    return Verification(handle, config.verifiers, config.verification.timeout_s)
+    handle = spawn(VerificationActor, "verification", options_, {}, pools(config.verifiers, shared), str(place.verdicts), log)
+    return Verification(handle, config.verifiers, config.verification.timeout_s, rewards)

@@ -9,13 +9,15 @@ from typing import Any
 
 import ray
 
+from tower_rl.config.job import in_ray_job
 from tower_rl.config.schema import Cluster
 from tower_rl.protocols import RunError
+from tower_rl.stopping import terminable
 
 
 @contextmanager
 def connect(cluster: Cluster, cpus_needed: int) -> Iterator[str]:
-    """A Ray for the time of a run: a new one, or the one that the configuration names.
+    """A Ray for the time of a run: a new one, or the one that the configuration names. In a Ray job `local` is the job's cluster.
 
     Args:
         cluster: of the configuration.
@@ -30,9 +32,10 @@ def connect(cluster: Cluster, cpus_needed: int) -> Iterator[str]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     for noisy in ("ray.data", "ray.train"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    address = "auto" if cluster.address == "local" and in_ray_job() else cluster.address
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
-        if cluster.address == "local":
+        if address == "local":
             context = ray.init(
                 address="local",
                 num_cpus=max(os.cpu_count() or 1, cpus_needed),
@@ -42,10 +45,11 @@ def connect(cluster: Cluster, cpus_needed: int) -> Iterator[str]:
                 **common,
             )
         else:
-            context = ray.init(address=cluster.address, **common)
+            context = ray.init(address=address, **common)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise RunError(f"cluster.address {cluster.address}: no Ray there ({str(error).splitlines()[0]})") from error
-    try:
-        yield context.dashboard_url or ""
-    finally:
-        ray.shutdown()
+        raise RunError(f"cluster.address {address}: no Ray there ({str(error).splitlines()[0]})") from error
+    with terminable():  # ray.init leaves a handler of SIGTERM that ends the process with code 15
+        try:
+            yield context.dashboard_url or ""
+        finally:
+            ray.shutdown()

@@ -1,13 +1,15 @@
 """How many CPUs and GPUs each actor gets, and where."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from tower_rl.config.schema import Config, RlvrStage
+from tower_rl.config.schema import Config, RewardModel, Stage
+from tower_rl.config.stages import PreferenceStage, RlvrStage
 from tower_rl.protocols import RunError
 
 
@@ -20,10 +22,56 @@ class Slot:
     gpus: float
 
 
-def slots(config: Config, gpus: float) -> list[Slot]:
-    """One slot an actor: engines, policy ranks, references, verification.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which actors share a bundle, that is a part of one node."""
 
-    With no GPU everything runs on CPUs. A single GPU is shared by one engine, one rank and one reference.
+    places: Sequence[Slot]
+    bundles: Sequence[tuple[int, ...]]
+    """Indices of slots; each slot is in one bundle."""
+    one_node: bool
+    """Whether all bundles must be on the same node, through whose shared memory weights travel."""
+
+    def resources(self) -> list[dict[str, float]]:
+        """What each bundle asks Ray for."""
+        asked = [(sum(self.places[i].cpus for i in b), sum(self.places[i].gpus for i in b)) for b in self.bundles]
+        return [{k: v for k, v in (("CPU", cpus), ("GPU", gpus)) if v} for cpus, gpus in asked]
+
+    def role(self, bundle: int) -> str:
+        """Of the actors in a bundle."""
+        return self.places[self.bundles[bundle][0]].role
+
+    def bundle_of(self) -> dict[int, int]:
+        """Index of its bundle, by index of a slot."""
+        return {slot: index for index, bundle in enumerate(self.bundles) for slot in bundle}
+
+
+def layout(places: Sequence[Slot], gpus_per_node: int) -> Layout:
+    """One bundle an actor, all on one node, where that has GPUs enough; else one bundle an engine, and one a node of ranks.
+
+    A bundle is never split: an engine's tensor-parallel GPUs are on one node, and the ranks of policy and reference fill nodes.
+
+    Raises:
+        RunError: if an engine needs more GPUs than a node has.
+    """
+    if sum(slot.gpus for slot in places) <= gpus_per_node:
+        return Layout(places, [(i,) for i in range(len(places))], one_node=True)
+    bundles: list[tuple[int, ...]] = []
+    for role in dict.fromkeys(slot.role for slot in places):
+        own = [i for i, slot in enumerate(places) if slot.role == role]
+        together = gpus_per_node if role in ("policy", "reference") else 1
+        bundles += [tuple(own[start : start + together]) for start in range(0, len(own), together)]
+    if any(slot.gpus > gpus_per_node for slot in places):
+        raise RunError(f"rollout.tensor_parallel is more than the {gpus_per_node} GPUs of a node (cluster.gpus_per_node)")
+    return Layout(places, bundles, one_node=False)
+
+
+def slots(config: Config, gpus: float) -> list[Slot]:
+    """One slot an actor: engines, policy ranks, references, reward models (in the order of `verifiers`), verification.
+
+    Only those that the stages need.
+
+    With no GPU everything runs on CPUs. A single GPU is shared by one engine, one rank, one reference and one reward model.
 
     Args:
         config: of the run.
@@ -32,16 +80,21 @@ def slots(config: Config, gpus: float) -> list[Slot]:
     Raises:
         RunError: if the GPUs do not suffice.
     """
-    needs_reference = any(isinstance(stage, RlvrStage) and stage.kl_coefficient > 0 for stage in config.stages)
-    counts = {"rollout": config.rollout.engines, "policy": config.policy.workers}
-    if needs_reference:
+    counts = {"policy": config.policy.workers}
+    if any(_samples(stage) for stage in config.stages):
+        counts = {"rollout": config.rollout.engines, **counts}
+    if config.policy.lora is None and any(needs_reference(stage) for stage in config.stages):
         counts["reference"] = config.reference.workers
+    if rewards := sum(isinstance(entry, RewardModel) for entry in config.verifiers.values()):
+        counts["reward"] = rewards
     wanted = sum(n * (config.rollout.tensor_parallel if role == "rollout" else 1) for role, n in counts.items())
-    shareable = config.rollout.engines == config.rollout.tensor_parallel == config.policy.workers == config.reference.workers == 1
-    if 0 < gpus < wanted and not (gpus == 1 and shareable):
+    one_each = wanted == len(counts)
+    if 0 < gpus < wanted and not (gpus == 1 and one_each):
+        width = config.rollout.tensor_parallel
+        wide = {f"{role} of {width} GPUs" if role == "rollout" and width > 1 else role: n for role, n in counts.items()}
         raise RunError(
-            f"the run needs {wanted} GPUs ({_shares(counts)}), the cluster has {gpus:.0f}; "
-            "one GPU suffices for one engine, one policy rank and one reference"
+            f"the run needs {wanted} GPUs ({_shares(wide)}), the cluster has {gpus:.0f}; "
+            "one GPU suffices for one engine, one policy rank, one reference and one reward model"
         )
     share = 0.0 if gpus == 0 else min(1.0, gpus / wanted)
     result = [
@@ -68,34 +121,92 @@ def available_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
 
 
-def reserve(places: Sequence[Slot], timeout_s: float) -> PlacementGroup:
-    """Resources for all slots at once, on one node: weights travel through its shared memory.
+def reserve(planned: Layout, timeout_s: float) -> PlacementGroup:
+    """Resources for all bundles at once: a run gets all of them or none, so two runs cannot each hold half of what both need.
 
     Raises:
-        RunError: if the cluster cannot give them in time (Ray itself would wait for ever).
+        RunError: if the cluster cannot give them in time (Ray itself would wait for ever); it says what is missing by role.
     """
-    bundles = [{k: v for k, v in (("CPU", s.cpus), ("GPU", s.gpus)) if v} for s in places]
-    group = placement_group(bundles, strategy="STRICT_PACK")
+    group = placement_group(planned.resources(), strategy="STRICT_PACK" if planned.one_node else "PACK")
     if not group.wait(timeout_s):
-        have = ray.cluster_resources()
-        raise RunError(
-            f"no place for the actors within {timeout_s:.0f} s: they need {sum(s.cpus for s in places):.0f} CPUs and "
-            f"{sum(s.gpus for s in places):.0f} GPUs, the cluster has {have.get('CPU', 0):.0f} and {have.get('GPU', 0):.0f}"
-        )
+        remove_placement_group(group)
+        raise RunError(_shortage(planned, timeout_s))
     return group
 
 
-def options(group: PlacementGroup, places: Sequence[Slot], role: str) -> list[dict[str, object]]:
+def missing(planned: Layout, nodes: Sequence[Mapping[str, float]]) -> dict[str, int]:
+    """Actors by role that find no place on empty nodes, the bundles with the most GPUs placed first.
+
+    Args:
+        planned: bundles of the run.
+        nodes: CPU and GPU of each node.
+    """
+    free = [{kind: node.get(kind, 0) for kind in ("CPU", "GPU")} for node in nodes]
+    asked = planned.resources()
+    if planned.one_node:
+        whole = {kind: sum(bundle.get(kind, 0) for bundle in asked) for kind in ("CPU", "GPU")}
+        return {} if any(_fits(whole, node) for node in free) else dict(Counter(slot.role for slot in planned.places))
+    lost: Counter[str] = Counter()
+    for i in sorted(range(len(asked)), key=lambda i: -asked[i].get("GPU", 0)):
+        taken = next((node for node in free if _fits(asked[i], node)), None)
+        if taken is None:
+            lost[planned.role(i)] += len(planned.bundles[i])
+        else:
+            taken.update({kind: taken[kind] - amount for kind, amount in asked[i].items()})
+    return dict(lost)
+
+
+def _fits(asked: Mapping[str, float], node: Mapping[str, float]) -> bool:
+    return all(amount <= node[kind] for kind, amount in asked.items())
+
+
+def _shortage(planned: Layout, timeout_s: float) -> str:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    lost = missing(planned, nodes)
+    where = "on one node" if planned.one_node else f"in {len(planned.bundles)} bundles, each on one node"
+    have = ", ".join(
+        f"{n} x ({cpus:.0f} CPUs, {gpus:.0f} GPUs)"
+        for (cpus, gpus), n in Counter((node.get("CPU", 0), node.get("GPU", 0)) for node in nodes).items()
+    )
+    why = f"no place for {_shares(lost)}" if lost else "they would fit, but others use them"
+    return (
+        f"no place for the actors within {timeout_s:.0f} s: they need {sum(s.cpus for s in planned.places):.0f} CPUs and "
+        f"{sum(s.gpus for s in planned.places):.0f} GPUs {where}; the cluster has the nodes {have}: {why}"
+    )
+
+
+def transportable(planned: Layout) -> None:
+    """Raises RunError when weights would have to travel between nodes, for which there is no transport yet (docs/cluster.md)."""
+    if not planned.one_node and any(slot.role == "rollout" for slot in planned.places):
+        raise RunError(
+            "the run is laid out over several nodes, and weights reach engines through the shared memory of one node only: "
+            "take fewer GPUs, or raise cluster.gpus_per_node; --plan and --dry-run work"
+        )
+
+
+def options(group: PlacementGroup, planned: Layout, role: str) -> list[dict[str, object]]:
     """Ray options of each actor of a role, in order."""
+    bundle_of = planned.bundle_of()
     return [
         {
             "num_cpus": slot.cpus,
             "num_gpus": slot.gpus,
-            "scheduling_strategy": PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=i),
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle_of[i]),
         }
-        for i, slot in enumerate(places)
+        for i, slot in enumerate(planned.places)
         if slot.role == role
     ]
+
+
+def _samples(stage: Stage) -> bool:
+    return isinstance(stage, RlvrStage) or (isinstance(stage, PreferenceStage) and stage.samples)
+
+
+def needs_reference(stage: Stage) -> bool:
+    """Whether a stage compares the policy with the model that it starts from."""
+    if isinstance(stage, PreferenceStage):
+        return stage.needs_reference
+    return isinstance(stage, RlvrStage) and stage.kl_coefficient > 0
 
 
 def _shares(counts: dict[str, int]) -> str:

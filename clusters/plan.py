@@ -1,7 +1,9 @@
 """What a run would place where, in words. Needs no cluster."""
 
+from clusters.forecast import forecast
 from clusters.placement import slots
-from tower_rl.config.schema import Config, RlvrStage, SupervisedStage
+from tower_rl.config.schema import Config, Stage
+from tower_rl.config.stages import PreferenceStage, RlvrStage, SupervisedStage
 
 
 def describe(config: Config) -> str:
@@ -9,8 +11,15 @@ def describe(config: Config) -> str:
     lines = [f"{config.run.name}: model {config.model.path}, run folder {config.run.dir}, Ray {config.cluster.address}"]
     for index, stage in enumerate(config.stages):
         lines += ["", f"stage {index}-{stage.name} ({stage.kind}): {stage.steps} steps, checkpoint every {stage.save_every}"]
-        lines += _supervised(config, stage) if isinstance(stage, SupervisedStage) else _rlvr(config, stage)
+        lines += _of_stage(config, stage)
+    lines += forecast(config)
     return "\n".join(lines)
+
+
+def _of_stage(config: Config, stage: Stage) -> list[str]:
+    if isinstance(stage, PreferenceStage):
+        return [*_actors(config), *_preference(config, stage)]
+    return [*_actors(config), *_rlvr(config, stage)] if isinstance(stage, RlvrStage) else _supervised(config, stage)
 
 
 def _supervised(config: Config, stage: SupervisedStage) -> list[str]:
@@ -26,15 +35,34 @@ def _supervised(config: Config, stage: SupervisedStage) -> list[str]:
 
 def _rlvr(config: Config, stage: RlvrStage) -> list[str]:
     rollout, policy = config.rollout, config.policy
+    rollouts = rollout.prompts_per_step * rollout.group_size
+    return [
+        f"  a step: {rollout.prompts_per_step} prompts x {rollout.group_size} samples = {rollouts} rollouts",
+        f"  at most {rollouts * rollout.max_new_tokens} new tokens, {policy.tokens_per_micro_batch} packed tokens a forward pass",
+        f"  {policy.workers} data-parallel ranks, ZeRO stage {policy.zero_stage}, KL {stage.kl_coefficient}",
+    ]
+
+
+def _preference(config: Config, stage: PreferenceStage) -> list[str]:
+    policy, rollout = config.policy, config.rollout
+    rounds = "1 round" if stage.rounds == 1 else f"{stage.rounds} rounds"
+    sampled = f"{rollout.group_size} samples of the policy" if stage.samples else "none sampled"
+    given = "those that the data give" if stage.answers != "sampled" else "none given"
+    weighted = f", weighted by alignment {stage.weighting.alignment}" if stage.weighting else ""
+    return [
+        f"  {rounds} of {stage.prompts_per_round} prompts and {stage.round_steps} steps",
+        f"  answers to a prompt: {sampled}, {given}; pairs by the rule {stage.selection.rule}",
+        f"  a step: {stage.pairs_per_step} pairs, at most {policy.tokens_per_micro_batch} packed tokens a forward pass",
+        f"  loss {stage.loss}{weighted}, beta {stage.beta:g}, "
+        + ("log-probabilities of the reference once a pair" if stage.needs_reference else "no reference"),
+        f"  {policy.workers} data-parallel ranks, ZeRO stage {policy.zero_stage}",
+    ]
+
+
+def _actors(config: Config) -> list[str]:
     lines = []
     on_gpus = slots(config, 1e9)
     for role in dict.fromkeys(slot.role for slot in on_gpus):
         places = [slot for slot in on_gpus if slot.role == role]
         lines.append(f"  {len(places)} x {role}: {places[0].cpus:.0f} CPU, {places[0].gpus:.0f} GPU each (none without GPUs)")
-    rollouts = rollout.prompts_per_step * rollout.group_size
-    return [
-        *lines,
-        f"  a step: {rollout.prompts_per_step} prompts x {rollout.group_size} samples = {rollouts} rollouts",
-        f"  at most {rollouts * rollout.max_new_tokens} new tokens, {policy.tokens_per_micro_batch} packed tokens a forward pass",
-        f"  {policy.workers} data-parallel ranks, ZeRO stage {policy.zero_stage}, KL {stage.kl_coefficient}",
-    ]
+    return lines

@@ -1,5 +1,6 @@
 """A tiny random model and tokenizer, made on the fly: nothing is downloaded."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,13 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -110,6 +114,31 @@ def tiny_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         model = Qwen2ForCausalLM(Qwen2Config(**tiny_sizes(tokenizer)))
     return save_tiny(tmp_path_factory.mktemp("tiny") / "qwen2", model, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, dict[str, object]], Path]:
+    """Makes the folder of a random model with the same sizes and tokenizer, of a `model_type` with changes."""
+
+    def make(family: str, changes: dict[str, object]) -> Path:
+        tokenizer = make_tokenizer()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **tiny_sizes(tokenizer) | changes))
+        return save_tiny(tmp_path_factory.mktemp("tiny") / family, model, tokenizer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random reward model with the same sizes and tokenizer, whose rewards differ from answer to answer."""
+    tokenizer = make_tokenizer()
+    sizes = tiny_sizes(tokenizer) | {"tie_word_embeddings": False, "initializer_range": 0.2, "num_labels": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForSequenceClassification(LlamaConfig(**sizes))
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "reward", model, tokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,60 @@ import os
 import socket
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForCausalLM
+from torch.utils._pytree import tree_leaves
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tower_rl.data.packs import Pack
+from tower_rl.models.attention import BLOCK
 from tower_rl.types import Group, Prompt, Rollout, StopReason
 
 VOCABULARY = 512
+
+# Weights so large that attention is far from uniform, and caps so small that they bend.
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.3,
+    "num_hidden_layers": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+SLIDING = {"num_hidden_layers": 3, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+CAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "query_pre_attn_scalar": 16}
+FAMILIES = {
+    "llama": ("llama", {}),
+    "qwen2": ("qwen2", {}),
+    "qwen3": ("qwen3", {}),
+    "gemma2, window in a block": ("gemma2", SLIDING | CAPS | {"sliding_window": 30}),
+    "gemma2, window over blocks": ("gemma2", SLIDING | CAPS | {"sliding_window": BLOCK + 50}),
+    "gemma3": ("gemma3_text", SLIDING | {"sliding_window": 50, "query_pre_attn_scalar": 16}),
+    "gemma3, window of a block": ("gemma3_text", SLIDING | {"sliding_window": BLOCK, "query_pre_attn_scalar": 16}),
+}
+
+
+def family_models(name):
+    """A small random model of one of FAMILIES twice: with sdpa and with eager attention."""
+    family, changes = FAMILIES[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain, copy = (
+            AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SIZES | changes), attn_implementation=kind)
+            for kind in ("eager", "sdpa")
+        )
+    copy.load_state_dict(plain.state_dict())
+    return copy, plain
 
 
 def prompt(tokens, cursor=0, verifier="v", **rest):
@@ -42,6 +85,19 @@ def random_groups(seed, sizes, longest=12):
         groups.append(Group(prompt(rng.integers(3, VOCABULARY, rng.integers(2, 9)), cursor), rollouts))
         advantages.append(rng.standard_normal(size).astype(np.float32))
     return groups, advantages
+
+
+def sampled_groups(model, seed, sizes, temperature=1.0, noise=0.5):
+    """As random_groups, but with log-probabilities that are the model's up to some noise."""
+    rng = np.random.default_rng(seed)
+    groups, advantages = random_groups(seed, sizes)
+    sampled = []
+    for group in groups:
+        own = [plain_logprobs(model, group, r, temperature).detach().numpy() for r in group.rollouts]
+        logprobs = [values + noise * rng.standard_normal(len(values)) for values in own]
+        rollouts = tuple(rollout(r.token_ids, p) for r, p in zip(group.rollouts, logprobs, strict=True))
+        sampled.append(Group(group.prompt, rollouts))
+    return sampled, advantages
 
 
 def plain_model(folder):
@@ -103,6 +159,31 @@ class Largest(TorchDispatchMode):
             if isinstance(value, torch.Tensor):
                 self.elements = max(self.elements, value.numel())
         return result
+
+
+class Standing(TorchDispatchMode):
+    """Adds up storages that operations make, less those that are gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+        self.known = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata not in given:
+                storage = value.untyped_storage()
+                if storage._cdata not in self.known and storage.nbytes():
+                    self.known[storage._cdata] = storage.nbytes()
+                    self.bytes += storage.nbytes()
+                    weakref.finalize(storage, self.gone, storage._cdata)
+        self.peak = max(self.peak, self.bytes)
+        return result
+
+    def gone(self, key):
+        self.bytes -= self.known.pop(key, 0)
 
 
 def supervised_packs():

@@ -2,11 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from heapq import heapreplace
 
 import numpy as np
 
-from tower_rl.types import Batch, Bools, Floats, Group, Ints, MicroBatch, Rollout
+from tower_rl.types import Advantages, Batch, Bools, Floats, Group, Ints, MicroBatch, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Piece:
 
     prompt_ids: tuple[int, ...]
     rollouts: tuple[Rollout, ...]
-    advantages: tuple[float, ...]
+    advantages: tuple[Floats, ...]  # [] or [T]
     rollout_ids: tuple[int, ...]
 
     @property
@@ -25,15 +26,15 @@ class Piece:
 
 
 def assemble(
-    groups: Sequence[Group], advantages: Sequence[Floats], *, ranks: int, budget: int, temperature: float
+    groups: Sequence[Group], advantages: Sequence[Advantages], *, ranks: int, budget: int, temperature: float
 ) -> list[Batch]:
     """One batch a rank, with the same number of micro-batches each.
 
     Args:
         groups: the rollouts to train on.
-        advantages: for each group, [G] one advantage a rollout.
+        advantages: for each group, [G] one advantage a rollout, or for each rollout [T].
         ranks: data-parallel size.
-        budget: most tokens of a micro-batch, padding included.
+        budget: most tokens of a micro-batch.
         temperature: of the sampling.
 
     Raises:
@@ -42,7 +43,7 @@ def assemble(
     pieces = _pieces(groups, advantages, budget)
     bins = _balance(pieces, ranks, budget)
     lengths = [len(r.token_ids) for g in groups for r in g.rollouts]
-    micro_batches = [_pack(b) if b else _empty() for b in bins]
+    micro_batches = [_pack(b) if b else empty() for b in bins]
     return [
         Batch(
             tuple(micro_batches[rank::ranks]), global_tokens=sum(lengths), global_rollouts=len(lengths), temperature=temperature
@@ -51,17 +52,44 @@ def assemble(
     ]
 
 
-def _pieces(groups: Sequence[Group], advantages: Sequence[Floats], budget: int) -> list[Piece]:
+def divide(groups: int, mini_batches: int, epochs: int, seed: Sequence[int]) -> tuple[list[list[int]], list[int]]:
+    """Deals out the groups of a step to mini-batches, each of which makes one optimizer step an epoch.
+
+    One mini-batch has all groups. Several have shuffled ones, as evenly many as possible and at least one, so that few groups
+    make fewer mini-batches. Groups stay together over the epochs; every epoch shuffles the order of the mini-batches.
+
+    Args:
+        groups: how many there are.
+        mini_batches: the wanted number.
+        epochs: how often each group is trained on.
+        seed: of the shuffling; the same for the same step.
+
+    Returns:
+        for each mini-batch its groups (0..groups-1, ascending), and the order in which mini-batches are trained on.
+    """
+    rng = np.random.default_rng(seed)
+    count = min(mini_batches, groups)
+    members = [sorted(part.tolist()) for part in np.array_split(rng.permutation(groups), count)]
+    return members, [int(i) for _ in range(epochs) for i in rng.permutation(count)]
+
+
+def rescored(batch: Batch, scores: Sequence[Floats]) -> Batch:
+    """The batch with the trainer's log-probabilities, [B, T] a micro-batch, as old ones; those of the sampling move aside."""
+    micro_batches = [
+        replace(m, old_logprobs=values, rollout_logprobs=m.old_logprobs)
+        for m, values in zip(batch.micro_batches, scores, strict=True)
+    ]
+    return replace(batch, micro_batches=tuple(micro_batches))
+
+
+def _pieces(groups: Sequence[Group], advantages: Sequence[Advantages], budget: int) -> list[Piece]:
     pieces: list[Piece] = []
     first_id = 0
     for group, advantage in zip(groups, advantages, strict=True):
         for part in _parts([len(r.token_ids) for r in group.rollouts], budget - len(group.prompt.token_ids)):
             rollouts = tuple(group.rollouts[k] for k in part)
-            pieces.append(
-                Piece(
-                    group.prompt.token_ids, rollouts, tuple(float(advantage[k]) for k in part), tuple(first_id + k for k in part)
-                )
-            )
+            values = tuple(np.asarray(advantage[k]) for k in part)
+            pieces.append(Piece(group.prompt.token_ids, rollouts, values, tuple(first_id + k for k in part)))
         first_id += len(group.rollouts)
     return pieces
 
@@ -82,58 +110,69 @@ def _parts(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _balance(pieces: Sequence[Piece], ranks: int, budget: int) -> list[list[Piece]]:
-    """The fewest micro-batches, a multiple of `ranks`, whose padded rows fit into the budget, and as even as possible.
+    """Micro-batches within the budget, as few as found and a multiple of `ranks`, as even as possible.
 
-    Pieces of like length go together, since a row is padded to its micro-batch's longest. Micro-batches come ordered by
-    size, so that dealing them out in turn gives each rank ones of like size at the same time.
+    They come ordered by size, so that dealing them out in turn gives each rank ones of like size at the same time. The number
+    is looked for in growing strides, then in the last one by halves: pieces of more than half a budget need far more bins than
+    their tokens do.
     """
     order = sorted(pieces, key=lambda p: p.tokens, reverse=True)
-    count = -(-len(_fill(order, budget)) // ranks) * ranks
-    sizes = range(order[0].tokens, budget + 1)
-    even = sizes[bisect_left(sizes, True, key=lambda size: len(_fill(order, size)) <= count)]
-    bins = sorted(_fill(order, even), key=_area, reverse=True)
-    return bins + [[]] * (count - len(bins))
+
+    def fits(each: int) -> bool:
+        return _tokens(_spread(order, each * ranks)[0]) <= budget
+
+    least = most = -(-_tokens(pieces) // (budget * ranks))
+    stride = 1
+    while not fits(most):
+        least, most, stride = most + 1, most + stride, 2 * stride
+    return _spread(order, (least + bisect_left(range(least, most), True, key=fits)) * ranks)
 
 
-def _fill(order: Sequence[Piece], size: int) -> list[list[Piece]]:
-    """Consecutive runs, each as long as its padded area allows."""
-    bins: list[list[Piece]] = []
+def _spread(order: Sequence[Piece], count: int) -> list[list[Piece]]:
+    """Each piece to the bin with the fewest tokens (longest processing time first: Graham, 1969); the fullest comes first."""
+    bins: list[list[Piece]] = [[] for _ in range(count)]
+    loads = [(0, i) for i in range(count)]
     for piece in order:
-        if not bins or _area([*bins[-1], piece]) > size:
-            bins.append([])
-        bins[-1].append(piece)
-    return bins
+        load, i = loads[0]
+        bins[i].append(piece)
+        heapreplace(loads, (load + piece.tokens, i))
+    return sorted(bins, key=_tokens, reverse=True)
 
 
-def _area(pieces: Sequence[Piece]) -> int:
-    return len(pieces) * max((p.tokens for p in pieces), default=0)
+def _tokens(pieces: Sequence[Piece]) -> int:
+    return sum(p.tokens for p in pieces)
 
 
 def _pack(pieces: Sequence[Piece]) -> MicroBatch:
-    shape = (len(pieces), max(p.tokens for p in pieces))
-    token_ids, position_ids, branches = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1)
+    token_ids: list[Sequence[int] | Ints] = []
+    position_ids: list[Ints] = []
+    prefixes: list[int] = []
     scored: list[tuple[Ints, Ints, Ints, Ints]] = []  # predictors, targets, rows, columns of each rollout
-    for row, piece in enumerate(pieces):
-        prompt = start = len(piece.prompt_ids)
-        token_ids[row, :prompt] = piece.prompt_ids
-        position_ids[row, :prompt] = np.arange(prompt)
-        branches[row, :prompt] = 0
-        for branch, rollout in enumerate(piece.rollouts, start=1):
-            length = len(rollout.token_ids)
-            part = slice(start, start + length)
-            token_ids[row, part] = rollout.token_ids
-            position_ids[row, part] = prompt + np.arange(length)
-            branches[row, part] = branch
-            before = start - 1 + np.arange(length)
-            before[0] = prompt - 1  # the prompt's last token predicts the first of each response
-            scored.append((row * shape[1] + before, rollout.token_ids, np.full(length, len(scored)), np.arange(length)))
-            start += length
-    predictors, targets, rows, columns = (np.concatenate(x) for x in zip(*scored, strict=True))
+    start = 0
+    for piece in pieces:
+        prompt, shared = len(piece.prompt_ids), len(prefixes)
+        token_ids.append(piece.prompt_ids)
+        position_ids.append(np.arange(prompt, dtype=np.int32))
+        prefixes.append(-1)
+        start += prompt
+        last = start - 1  # the prompt's last token predicts the first of each response
+        for rollout in piece.rollouts:
+            places = np.arange(len(rollout.token_ids), dtype=np.int32)
+            token_ids.append(rollout.token_ids)
+            position_ids.append(prompt + places)
+            prefixes.append(shared)
+            before = np.where(places == 0, last, start - 1 + places)
+            scored.append((before, rollout.token_ids, np.full_like(places, len(scored)), places))
+            start += len(places)
+    predictors, targets, rows, columns = (
+        np.concatenate(x, dtype=np.int32, casting="same_kind") for x in zip(*scored, strict=True)
+    )
     mask, old_logprobs, advantages = _padded(pieces)
     return MicroBatch(
-        token_ids=token_ids,
-        position_ids=position_ids,
-        branches=branches,
+        token_ids=np.concatenate(token_ids, dtype=np.int32, casting="same_kind"),
+        position_ids=np.concatenate(position_ids),
+        offsets=np.cumsum([0, *map(len, token_ids)]),
+        prefixes=np.array(prefixes),
         predictors=predictors,
         targets=targets,
         rows=rows,
@@ -158,17 +197,11 @@ def _padded(pieces: Sequence[Piece]) -> tuple[Bools, Floats, Floats]:
     return mask, old, advantages
 
 
-def _empty() -> MicroBatch:
+def empty() -> MicroBatch:
     """A micro-batch of weight zero, so that all ranks run the same number of passes (ZeRO-2 and 3 hang otherwise)."""
-    one, row = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
-    nothing = np.zeros((1, 1), np.float32)
+    zero, nothing = np.zeros(1, np.int64), np.zeros((1, 1), np.float32)
     return MicroBatch(
-        token_ids=row, position_ids=row, branches=row, predictors=one, targets=one, rows=one, columns=one,
-        mask=np.zeros((1, 1), np.bool_), old_logprobs=nothing, advantages=nothing, rollout_ids=np.full(1, -1),
+        token_ids=zero, position_ids=zero, offsets=np.arange(2), prefixes=np.full(1, -1),
+        predictors=zero, targets=zero, rows=zero, columns=zero, mask=np.zeros((1, 1), np.bool_),
+        old_logprobs=nothing, advantages=nothing, rollout_ids=np.full(1, -1),
     )  # fmt: skip
-
-
-def visible(branches: Ints) -> Bools:
-    """[R, L, L] True where a token may attend to another of its row: earlier, and of the shared prompt or its own branch."""
-    reachable = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
-    return np.tril(reachable)

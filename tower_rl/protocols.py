@@ -5,7 +5,7 @@ retries but the verifier pool, which repeats invalid verdicts as often as the co
 the run, and `--resume` goes on from the last complete checkpoint.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,14 +28,22 @@ class InvalidRateExceeded(RunError):
     """Too many verdicts say that the verifier itself failed."""
 
 
+class NothingToLearn(RunError):
+    """No group of a step teaches anything."""
+
+
 class MismatchExceeded(RunError):
     """Engine and trainer disagree about log-probabilities, or about the weights themselves."""
+
+
+class StalenessExceeded(RunError):
+    """Tokens come from older weights than the configuration allows."""
 
 
 class Generator(Protocol):
     """Samples groups."""
 
-    def generate(self, prompts: Sequence[Prompt], samples: int) -> AsyncIterator[Group]:
+    def generate(self, prompts: Sequence[Prompt], samples: int) -> AsyncGenerator[Group, None]:
         """Yields one group a prompt as each completes, in any order.
 
         Raises DeadlineExceeded, WorkerLost.
@@ -55,7 +63,9 @@ class VerifierPool(Protocol):
 
 
 class Reference(Protocol):
-    """The frozen policy."""
+    """The frozen policy; `workers` batches are scored side by side."""
+
+    workers: int
 
     async def annotate(self, batches: Sequence[Batch]) -> list[Batch]:
         """The same batches with reference log-probabilities.
@@ -65,7 +75,31 @@ class Reference(Protocol):
         ...
 
 
-class Learner(Protocol):
+class Positioned(Protocol):
+    """A source of prompts that goes on from where it was."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, as JSON holds it."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go there. Raises DataError when it is no longer the source that was saved."""
+        ...
+
+
+class Checkpointed(Protocol):
+    """What goes on from where it was."""
+
+    async def save(self, folder: Path) -> None:
+        """Write weights and optimizer below `folder`: `deepspeed/` to go on from, `hf/` for everybody else."""
+        ...
+
+    async def load(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        ...
+
+
+class Learner(Checkpointed, Protocol):
     """Trains the policy; `workers` data-parallel ranks act as one."""
 
     workers: int
@@ -77,12 +111,47 @@ class Learner(Protocol):
         """
         ...
 
-    async def save(self, folder: Path) -> None:
-        """Write weights and optimizer below `folder`: `deepspeed/` to go on from, `hf/` for everybody else."""
+
+class RlvrLearner(Learner, Protocol):
+    """Trains the policy on rollouts."""
+
+    async def score(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The same batches, one a rank, with the old log-probabilities of the policy as it is now; those of the sampling stay
+        beside them.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
         ...
 
-    async def load(self, folder: Path) -> None:
-        """Go on from what `save` wrote."""
+
+class PreferenceLearner(Learner, Protocol):
+    """Trains the policy on pairs; the metrics of an update are means over pairs, and `pairs`, their number."""
+
+    async def evaluate(self, batches: Sequence[Batch]) -> Mapping[str, float]:
+        """`loss` and the metrics of an update, without training.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
+        ...
+
+    async def divergence(self, batches: Sequence[Batch]) -> float:
+        """Mean of log p(y) - log p_reference(y) over the answers.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
+        ...
+
+
+class Mapper(Protocol):
+    """Calls a function on many items, anywhere."""
+
+    def each(
+        self, waited_for: str, items: Sequence[Mapping[str, Any]], function: Callable[..., Mapping[str, Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """What the function, which can be pickled, answers to each item (its keyword arguments), as each is done.
+
+        Raises DeadlineExceeded, WorkerLost, and the DataError of the function.
+        """
         ...
 
 

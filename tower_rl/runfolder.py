@@ -1,8 +1,9 @@
 """The folder of a run: what it is, what it made, and who may write to it.
 
 config.yaml  manifest.json  report.html  logs/  [verdicts.sqlite]
-stages/K-NAME/  metrics.jsonl  [panel-before.json  panel-after.json  rollouts/step-N.parquet]  [validation.jsonl  data/]
-                checkpoints/step-N/
+stages/K-NAME/  metrics.jsonl  [panel-before.json  panel-after.json  rollouts/step-N.parquet  skipped.jsonl]
+                [validation.jsonl  data/]
+                [rounds.jsonl  pairs/round-N/]  checkpoints/step-N/
 """
 
 import fcntl
@@ -27,6 +28,7 @@ from ruamel.yaml import YAML
 from tower_rl import checkpoint
 from tower_rl.config.schema import Config
 from tower_rl.files import replace_text
+from tower_rl.stopping import Stopped
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -79,13 +81,28 @@ class StageFolder:
 
     @property
     def validation(self) -> Path:
-        """One JSON object a validation of a supervised stage; its `step` is the number of steps done."""
+        """One JSON object a validation of a supervised or preference stage; its `step` is the number of steps done."""
         return self.path / "validation.jsonl"
+
+    @property
+    def skipped(self) -> Path:
+        """One JSON object a prompt that an rlvr stage passed over."""
+        return self.path / "skipped.jsonl"
 
     @property
     def data(self) -> Path:
         """What became of the corpora: counts, samples of what was dropped, rows that could not be read."""
         return self.path / "data"
+
+    @property
+    def rounds(self) -> Path:
+        """One JSON object a round of a preference stage, written when its pairs stand: what they are like."""
+        return self.path / "rounds.jsonl"
+
+    @property
+    def pairs(self) -> Path:
+        """The candidates and pairs of a preference stage, in a folder `round-N` a round."""
+        return self.path / "pairs"
 
     @property
     def panel_before(self) -> Path:
@@ -111,7 +128,8 @@ class StageFolder:
 
 
 class RunFolder:
-    """A run folder that this process has locked. Leaving the `with` block unlocks it; an exception marks the run failed."""
+    """A run folder that this process has locked. Leaving the `with` block unlocks it; an exception marks the run
+    failed, or stopped."""
 
     def __init__(self, path: Path, lock: int, manifest: dict[str, Any]) -> None:
         """Use `create`."""
@@ -188,7 +206,9 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None:
+        if isinstance(error, Stopped | KeyboardInterrupt):
+            self._end("stopped", str(error) or "interrupted")
+        elif kind is not None:
             self.fail(f"{kind.__name__}: {error}")
         self.close()
 

@@ -5,10 +5,10 @@
 Every value is frozen; each step adds a value and changes none. Glossary of shapes:
 
     G  rollouts of one prompt          T  response tokens of one rollout (ragged; padded to the longest in a micro-batch)
-    B  rollouts of one micro-batch     R, L  rows of one micro-batch, and their length     M  response tokens of one micro-batch
+    B  rollouts of one micro-batch     N  tokens of one micro-batch     M  response tokens of one micro-batch
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,9 +18,13 @@ import numpy.typing as npt
 
 from verifiers.types import Verdict
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.signedinteger[Any]]
+"""Of 64 bits, or of 32, where there are many: tokens of a step and their places."""
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+
+Advantages = Floats | Sequence[Floats]
+"""Of a group: [G] one a rollout, or for each rollout [T] one a token."""
 
 
 class StopReason(StrEnum):
@@ -86,23 +90,33 @@ class ScoredGroup:
     prompt: Prompt
     rollouts: tuple[Rollout, ...]
     verdicts: tuple[Verdict, ...]
+    penalties: tuple[float, ...] | None = None
+    """What the length of each rollout takes off its reward; None: nothing."""
+
+    @property
+    def rewards(self) -> tuple[float | None, ...]:
+        """What is learned from: each score less the penalty; None where the verdict is invalid."""
+        penalties = self.penalties or (0.0,) * len(self.verdicts)
+        return tuple(None if v.score is None else v.score - p for v, p in zip(self.verdicts, penalties, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rollouts packed for one forward pass: R rows, each a prompt that stands once and responses that share it.
+    """Rollouts side by side for one forward pass: D segments, each a prompt or a response; a prompt stands once.
 
-    A token sees the earlier tokens of its row that belong to the shared prompt (branch 0) or to its own branch.
+    A token sees the earlier tokens of its segment and all of the prompt that it answers.
     """
 
     token_ids: Ints
-    """[R, L] padded with 0."""
+    """[N]"""
     position_ids: Ints
-    """[R, L] positions go on after the prompt anew in each branch."""
-    branches: Ints
-    """[R, L] 0 for the shared prompt, k for its k-th response, -1 for padding."""
+    """[N] from 0 in each prompt; each response goes on after its prompt."""
+    offsets: Ints
+    """[D + 1] first token of each segment, and N."""
+    prefixes: Ints
+    """[D] the segment that is the prompt of a response; -1 for prompts."""
     predictors: Ints
-    """[M] index into the flattened R * L of the token whose hidden state predicts the response token."""
+    """[M] place of the token whose hidden state predicts the response token."""
     targets: Ints
     """[M] the response tokens."""
     rows: Ints
@@ -112,13 +126,16 @@ class MicroBatch:
     mask: Bools
     """[B, T] True where there is a response token."""
     old_logprobs: Floats
-    """[B, T] log-probabilities of the policy that sampled; 0 where the mask is False."""
+    """[B, T] log-probabilities of the policy that sampled, or, with `rollout_logprobs`, of that at the beginning of the step; 0
+    where the mask is False."""
     advantages: Floats
     """[B, T]"""
     rollout_ids: Ints
     """[B] place of each rollout in the step's flat list of trained rollouts."""
     reference_logprobs: Floats | None = None
     """[B, T], or None when no KL term is asked for."""
+    rollout_logprobs: Floats | None = None
+    """[B, T] log-probabilities of the policy that sampled, where `old_logprobs` are the trainer's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +149,8 @@ class Batch:
     """Rollouts over all ranks: the denominator of sequence means."""
     temperature: float
     """Sampling temperature; the trainer divides logits by it."""
+    divergence: float = 0.0
+    """For kto: mean log-ratio of policy and reference over answers to prompts of other pairs."""
 
 
 @dataclass(frozen=True, slots=True)

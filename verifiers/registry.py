@@ -120,7 +120,8 @@ def _complaints(error: Exception) -> str:
 
 def _described(kind: type[Verifier]) -> str:
     fields = kind.Options.model_fields.items()
-    return ", ".join(f"{name} (default {field.default!r})" for name, field in fields) or "none"
+    described = (f"{name} ({'required' if field.is_required() else f'default {field.default!r}'})" for name, field in fields)
+    return ", ".join(described) or "none"
 
 
 def _origin(name: str) -> str:

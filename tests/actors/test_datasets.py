@@ -119,6 +119,7 @@ def slow_made_up(part):
     return made_up(part)
 
 
+@pytest.mark.slow
 def test_the_result_depends_on_no_schedule(cluster, tmp_path, monkeypatch):
     prepare(recipe(), tmp_path / "one", 120)
     hog = Hog.options(num_cpus=ray.cluster_resources()["CPU"] - 1).remote()  # leaves one core

@@ -1,5 +1,6 @@
 """Deadlines and losses of remote calls, by name."""
 
+import signal
 import time
 
 import pytest
@@ -69,3 +70,9 @@ async def test_ended_for_want_of_memory():
 async def test_an_error_for_the_user_arrives_as_itself(cluster):
     with pytest.raises(MismatchExceeded, match=r"^they differ$"):
         await call("worker", 60, Worker.remote().refuse.remote())
+
+
+def test_a_run_on_ray_is_ended_by_sigterm_as_by_ctrl_c(cluster):
+    """Ray's own handler would end the process with code 15, and the run as failed."""
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)

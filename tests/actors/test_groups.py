@@ -95,6 +95,7 @@ def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_no_schedule_and_no_size_of_chunks_changes_them(cluster, corpora, tmp_path, monkeypatch):
     tasks = ParallelTasks(pivots=1, document_segments=3, tasks={"translate": 1.0, "terminology": 1.0})
     monkeypatch.setattr(datasets, "BUCKET_BYTES", 50_000)  # several buckets

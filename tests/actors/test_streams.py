@@ -51,6 +51,7 @@ def train(path, folder, model, attempt, *overrides):
     return read(folder.metrics), read(folder.validation)
 
 
+@pytest.mark.slow
 def test_two_ranks_train_and_go_on(cluster, config, tiny_model, tmp_path):
     folder = StageFolder(tmp_path / "stage")
     folder.path.mkdir()

@@ -73,6 +73,7 @@ def test_its_own_tests_pass(python):
     assert "4 passed" in ran(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PLUGIN / "tests"))
 
 
+@pytest.mark.slow
 def test_it_trains(python, tiny_model, tmp_path):
     config, folder = tmp_path / "plugin.yaml", tmp_path / "run"
     config.write_text(CONFIG.format(folder=folder, model=tiny_model))

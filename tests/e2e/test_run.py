@@ -33,18 +33,19 @@ policy: {{workers: 2, zero_stage: 2, tokens_per_micro_batch: 512, learning_rate:
 verifiers:
   translation: {{use: translation_rules}}
   rules: {{use: constraints}}
-  both: {{weights: {{rules: 1.0}}}}
+  liked: {{reward_model: {reward}, dtype: float32, max_tokens: 512}}
+  both: {{weights: {{rules: 1.0}}, watched: [liked]}}
 evaluation: {{prompts: 4, samples: 2}}
 stages: [{{name: rl, kind: rlvr, steps: 6, save_every: 2, keep_last: 2, kl_coefficient: 0.05}}]
 """
 
 
 @pytest.fixture(scope="module")
-def run(tiny_model, tmp_path_factory):
+def run(tiny_model, tiny_reward, tmp_path_factory):
     """Folder, output of the second attempt, and the processes of the first that outlived its driver."""
     base = tmp_path_factory.mktemp("e2e")
     config, folder = base / "tiny.yaml", base / "run"
-    config.write_text(CONFIG.format(folder=folder, model=tiny_model))
+    config.write_text(CONFIG.format(folder=folder, model=tiny_model, reward=tiny_reward))
     first = start(config)
     stage = folder / "stages" / "0-rl"
     wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
@@ -86,6 +87,13 @@ def test_metrics_are_complete_and_sane(run):
         assert row["mismatch/probe"] < 1e-2
         assert row["grad_norm"] > 0
     assert row["kl"] > 0
+
+
+def test_a_reward_model_is_watched(run):
+    rows = read_rollouts(run[0] / "stages" / "0-rl" / "rollouts" / "step-0.parquet")
+    judged = [row["parts"] for row in rows if row["verifier"] == "both"]
+    assert judged and all(0 < parts["liked"] < 1 for parts in judged)
+    assert len({parts["liked"] for parts in judged}) > 1
 
 
 def test_the_run_folder_is_whole(run):

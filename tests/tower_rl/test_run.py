@@ -1,5 +1,6 @@
 """The command line, as a user meets it."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,9 +13,14 @@ from tower_rl.run import main
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments):
+def run(*arguments, cwd=ROOT, **env):
     return subprocess.run(
-        [sys.executable, "-m", "tower_rl.run", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "tower_rl.run", *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -39,6 +45,17 @@ def test_all_problems_at_once_with_exit_code_2(tmp_path):
     assert any(line.startswith(f"{path}:4: rollout.max_new_tokens: must be a whole number") for line in lines)
     assert any("policy.workers" in line and "=" in line for line in lines)
     assert "Traceback" not in result.stderr
+
+
+def test_a_job_away_from_the_repository_must_say_where_the_run_goes(tmp_path):
+    job = {"cwd": tmp_path, "PYTHONPATH": str(ROOT), "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}
+    result = run("configs/demo.yaml", **job)
+    assert result.returncode == 2
+    assert "demo.yaml:4: run.dir: must be an absolute path in a Ray job, not 'runs/demo'" in result.stderr
+    assert run("configs/demo.yaml", f"run.dir={tmp_path / 'run'}", "--plan", **job).returncode == 0
+    result = run("configs/none.yaml", **job)
+    assert result.returncode == 2
+    assert result.stderr == f"configs/none.yaml: no such file, neither in {tmp_path} nor in {ROOT}\n"
 
 
 def test_options_may_stand_before_overrides(tmp_path):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from verifiers import Status, Task, Verdict, registry
 from verifiers.pool import Pool, Spec
 
 TIMEOUT_S = 4.0
+HELPERS = Path(__file__).parent / "helpers"
+NEEDED = {"pairwise": {"judge": "judges:longer"}}
 
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -39,11 +42,13 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     specs = {
-        name: Spec(registry.resolve(name), {}, TIMEOUT_S, retries=0, group_aware=registry.group_aware(name))
+        name: Spec(registry.resolve(name), NEEDED.get(name, {}), TIMEOUT_S, 0, registry.group_aware(name))
         for name in registry.known()
     }
-    with Pool(specs, workers=2, memory_mib=2048) as pool:
-        yield pool
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HELPERS))
+        with Pool(specs, workers=2, memory_mib=2048) as pool:
+            yield pool
 
 
 def is_a_verdict(verdict: Verdict) -> bool:

@@ -27,17 +27,19 @@ def run(code: str, *paths: str) -> str:
 
 
 OURS = (
-    "bleu", "chrf", "code", "constraints", "format", "gsm8k", "json", "language", "length", "math", "similarity", "ter",
-    "translation_rules",
+    "bleu", "chrf", "code", "constraints", "format", "gsm8k", "json", "language", "length", "math", "pairwise", "similarity",
+    "ter", "translation_rules",
 )  # fmt: skip
+NEEDED = {"pairwise": {"judge": "judges:longer"}}
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_each_of_ours_loads(name: str) -> None:
-    verifier = load(name)
+def test_each_of_ours_loads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "helpers"))
+    verifier = load(name, **NEEDED.get(name, {}))
     assert (type(verifier).__doc__ or "").strip()
     assert len(registry.version(name)) == 64
-    assert registry.group_aware(name) is (name == "similarity")
+    assert registry.group_aware(name) is (name in ("pairwise", "similarity"))
 
 
 def test_known_and_resolve() -> None:

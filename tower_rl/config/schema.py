@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from tower_rl.config.corpora import AnyCorpus, Cleaning, ParallelTasks
 from tower_rl.config.section import Name, Positive, Seconds, Section, Share, Text, Weight
+from tower_rl.config.stages import CptStage, PreferenceStage, RlvrStage, SftStage
 
 
 class Run(Section):
@@ -26,9 +27,11 @@ class Cluster(Section):
     """Which Ray the run uses."""
 
     address: Text = "local"
-    """`local` starts a Ray of its own; `auto` joins the one that runs here (the case of a Ray job); or an address."""
+    """`local` starts a Ray of its own (in a Ray job: joins the job's), `auto` joins the one that runs here; or an address."""
     placement_timeout_s: Seconds = 120.0
     """How long to wait for the resources of the actors."""
+    gpus_per_node: Positive = 8
+    """GPUs of one node. A run that needs more is laid out over several nodes."""
 
 
 class Model(Section):
@@ -51,6 +54,20 @@ class JsonlSource(Section):
     """File with one object a line: `messages` (or `prompt`), `verifier`, and optionally `id`, `reference`, `meta`."""
     verifier: str | None = None
     """Verifier of rows that name none."""
+    max_rejects: Share = 0.01
+    """Share of bad rows above which the run stops; bad rows are written to rejects.jsonl."""
+
+
+class AnswersSource(Section):
+    """Rows of a JSON lines file with answers to them, for preference."""
+
+    kind: Literal["answers"]
+    """Kind of the source."""
+    path: Text
+    """File with one object a line: a task as of the kind jsonl, and `chosen` and `rejected`, or `answers`, a list of objects with
+    `text`, `origin` (who made it) and optionally `score`."""
+    verifier: str | None = None
+    """Verifier of rows that name none; without one, answers are as good as the scores that the rows give."""
     max_rejects: Share = 0.01
     """Share of bad rows above which the run stops; bad rows are written to rejects.jsonl."""
 
@@ -106,14 +123,16 @@ class ConstraintSource(Section):
     """Verifier that scores the answers."""
 
 
-Source = Annotated[JsonlSource | CatalogueSource | ReasoningGymSource | ConstraintSource, Field(discriminator="kind")]
+Source = Annotated[
+    JsonlSource | AnswersSource | CatalogueSource | ReasoningGymSource | ConstraintSource, Field(discriminator="kind")
+]
 
 
 class Data(Section):
     """Where prompts and texts come from."""
 
     sources: dict[str, Source] = {}
-    """Named sources of prompts, for rlvr."""
+    """Named sources of prompts, for rlvr and preference."""
     weights: dict[str, Weight] = {}
     """Share of each source in the mixture (any scale); a source that is not named has weight 1."""
     max_prompt_tokens: Positive = 512
@@ -160,7 +179,7 @@ class Rollout(Section):
 
 
 class Lora(Section):
-    """Low-rank adapters on all linear layers but the head, merged into the weights at export."""
+    """Low-rank adapters on all linear layers but the head, merged for engines and at export; off, they leave the reference."""
 
     rank: Positive = 16
     """Rank of the adapters."""
@@ -208,9 +227,11 @@ class Reference(Section):
     """Frozen copy of the starting policy, for the KL term."""
 
     workers: Positive = 1
-    """Actors, each with a whole copy."""
+    """Actors: copies, or the ranks of one."""
+    zero_stage: Literal[0, 3] = 0
+    """0: each actor has a whole copy. 3: all of them share one, of which each holds a part; they gather it layer by layer."""
     timeout_s: Seconds = 600.0
-    """Deadline of one batch."""
+    """Deadline of the start, and of the batches of a step."""
 
 
 class LeafVerifier(Section):
@@ -230,6 +251,25 @@ class LeafVerifier(Section):
     """Worker processes of its own; without this and `memory_mib` it shares those of `verification`."""
     memory_mib: Positive | None = None
     """Address space of a worker of its own."""
+
+
+class RewardModel(Section):
+    """A model that scores answers, in an actor of its own: score = sigmoid((reward - center) / width)."""
+
+    reward_model: Text
+    """`hub:ORGANISATION/NAME` or a folder: a model for sequence classification with one label, with its chat template."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Precision of weights and activations; the head computes in float32."""
+    center: float = 0.0
+    """The reward whose score is 0.5; an answer above it has passed."""
+    width: Weight = 1.0
+    """Rewards this far above `center` score 0.73; a model whose rewards are large needs a large one, or all score near 0 or 1."""
+    max_tokens: Positive = 4096
+    """Longest conversation, in the model's own tokens; a longer one is not cut but has an invalid verdict."""
+    batch_tokens: Positive = 8192
+    """Most tokens in one forward pass, padding counted."""
+    timeout_s: Seconds = 600.0
+    """Deadline of the model's start, and of one group's rewards, waiting behind other groups included."""
 
 
 class CompositeVerifier(Section):
@@ -256,11 +296,16 @@ def _verifier_shape(value: Any) -> str | None:
     keys = set(value if isinstance(value, dict) else getattr(value, "__dict__", {}))
     if "use" in keys:
         return "leaf"
+    if "reward_model" in keys:
+        return "reward model"
     return "composite" if keys & set(CompositeVerifier.model_fields) else None
 
 
 VerifierEntry = Annotated[
-    Annotated[LeafVerifier, Tag("leaf")] | Annotated[CompositeVerifier, Tag("composite")], Discriminator(_verifier_shape)
+    Annotated[LeafVerifier, Tag("leaf")]
+    | Annotated[RewardModel, Tag("reward model")]
+    | Annotated[CompositeVerifier, Tag("composite")],
+    Discriminator(_verifier_shape),
 ]
 
 
@@ -286,95 +331,7 @@ class Evaluation(Section):
     """Responses a prompt."""
 
 
-class MismatchBound(Section):
-    """How far the engine's and the trainer's log-probabilities may be apart."""
-
-    mean: Annotated[float, Field(gt=0)] = 0.1
-    """Mean absolute difference over the step's tokens, in nats."""
-    outside: Share = 0.3
-    """Share of tokens whose probability ratio is outside [0.8, 1.25]."""
-    probe: Annotated[float, Field(gt=0)] = 0.5
-    """Mean absolute difference on the probe prompt after a weight sync, in nats: its tokens are not the model's own choice and
-    thus unlikely, where bfloat16 alone makes about 0.1; foreign weights make several."""
-
-
-class RlvrStage(Section):
-    """Reinforcement learning with verifiable rewards."""
-
-    name: Name
-    """Name of the stage, unique in the run."""
-    kind: Literal["rlvr"]
-    """Kind of the stage."""
-    steps: Positive
-    """Optimizer steps."""
-    advantage: str = "grpo"
-    """Advantage estimator, by verl's name."""
-    normalize_by_std: bool = True
-    """Divide a group's centred rewards by their standard deviation (GRPO); false is Dr. GRPO's choice."""
-    loss: str = "vanilla"
-    """Policy loss, by verl's name."""
-    aggregation: Literal["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"] = "token-mean"
-    """How token losses become one number, by verl's name."""
-    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Lower clip of the importance ratio."""
-    clip_high: Annotated[float, Field(gt=0)] = 0.2
-    """Upper clip of the importance ratio."""
-    kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the KL term towards the reference; 0 starts no reference."""
-    kl_estimator: Literal["k2", "k3"] = "k3"
-    """Estimator of the KL divergence. As a loss, k1 has an expected gradient of zero, so it is none of these."""
-    save_every: Positive = 10
-    """Steps between checkpoints; the last step always makes one."""
-    keep_last: Positive = 2
-    """Checkpoints to keep."""
-    mismatch: MismatchBound = MismatchBound()
-    """Bounds on the difference between engine and trainer; beyond them the run stops."""
-
-
-class SupervisedStage(Section):
-    """What cpt and sft have in common."""
-
-    name: Name
-    """Name of the stage, unique in the run."""
-    steps: Positive
-    """Optimizer steps."""
-    tokens_per_step: Positive = 8192
-    """Tokens of a step, padding not counted, over all ranks; rounded to whole packs."""
-    sequence_length: Annotated[int, Field(ge=2)] = 1024
-    """Tokens of a pack; longer documents are cut (cpt) or left out (sft)."""
-    weights: dict[Name, Weight] = {}
-    """Share of each corpus in the tokens (any scale), for all of them or for none; without, each has its own number of tokens."""
-    language_temperature: Share = 1.0
-    """Inside a corpus, a language counts by its number of tokens to this power: 1 as they are, 0 all alike."""
-    held_out: Share = 0.01
-    """Share of each corpus's documents that is kept for validation, by their text."""
-    evaluate_every: Positive = 100
-    """Steps between validations; there is always one before the first step and one after the last."""
-    feed: Literal["materialised", "streaming"] = "materialised"
-    """Prepared files, read by (seed, epoch, step, rank), exact on resume; or prepared while training, without that claim."""
-    save_every: Positive = 100
-    """Steps between checkpoints; the last step always makes one."""
-    keep_last: Positive = 2
-    """Checkpoints to keep."""
-    restarts: Annotated[int, Field(ge=0)] = 1
-    """How often a lost worker may bring the group back to the newest checkpoint."""
-
-
-class CptStage(SupervisedStage):
-    """Continued pretraining: every token of every document is learned."""
-
-    kind: Literal["cpt"]
-    """Kind of the stage."""
-
-
-class SftStage(SupervisedStage):
-    """Supervised fine-tuning: the assistant's turns are learned, with the token that ends them."""
-
-    kind: Literal["sft"]
-    """Kind of the stage."""
-
-
-Stage = Annotated[RlvrStage | CptStage | SftStage, Field(discriminator="kind")]
+Stage = Annotated[RlvrStage | PreferenceStage | CptStage | SftStage, Field(discriminator="kind")]
 
 
 class Config(Section):

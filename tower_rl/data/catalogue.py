@@ -10,7 +10,7 @@ import polib
 from tower_rl.config.schema import CatalogueSource
 from tower_rl.data import locales
 from tower_rl.data.languages import LANGUAGE_NAMES
-from tower_rl.data.rows import DataError, Row, user_message
+from tower_rl.data.rows import Answer, DataError, Row, user_message
 from tower_rl.data.width import width
 from verifiers.translation.instruct import instruct
 
@@ -18,6 +18,9 @@ PROMPT = (
     "Translate the following English text to {language}. Keep placeholders and tags exactly as they are. "
     "Reply with the translation only.\n\n{text}"
 )
+
+HUMAN = "human"
+"""Origin of the catalogue's own translations, as answers."""
 
 MIN_WORDS = 2
 MIN_LETTERS = 8
@@ -77,7 +80,8 @@ def _rows_of_file(name: str, source: CatalogueSource, language: str, root: Path,
         id_ = f"{name}/{language}/{place}/{number}"
         if task := _task(source.prompt, text, translation, language, id_):
             prompt, meta = task
-            found.append(Row(id_, user_message(prompt), source.verifier, translation, meta))
+            human = Answer(translation, HUMAN, None)
+            found.append(Row(id_, user_message(prompt), source.verifier, translation, meta, (human,)))
     return found
 
 

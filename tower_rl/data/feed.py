@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tower_rl.config.schema import SupervisedStage
+from tower_rl.config.stages import SupervisedStage
 from tower_rl.data.corpus import tally
 from tower_rl.data.mixture import Mixture, share
 from tower_rl.data.pack_reader import PackReader

@@ -13,6 +13,16 @@ class DataError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that the data give, before the chat template."""
+
+    text: str
+    origin: str
+    score: float | None
+    """None where the data give none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One task of a source, before the chat template."""
 
@@ -26,6 +36,8 @@ class Row:
     """What the verifier compares with; None where the rules alone decide."""
     meta: Mapping[str, Any]
     """JSON-like facts for the verifier."""
+    answers: tuple[Answer, ...] = ()
+    """Answers that the data give."""
 
     @property
     def language_pair(self) -> str | None:

@@ -29,18 +29,20 @@ from tower_rl.config.load import ConfigError, load
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tower_rl.config.schema import Config, CptStage, SftStage
+    from tower_rl.config.schema import Config
+    from tower_rl.config.stages import CptStage, SftStage
     from tower_rl.types import Prompt
 
 ROWS = 3
 _AT_ONCE = 50
 OPEN, CLOSE = "⟦", "⟧"
 
-_PICTURES: dict[int, int] = {
+PICTURES: dict[int, int] = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
     0x7F: 0x2421,
     **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
 }
+"""For str.translate: control characters, but for line ends and tabs, as something that a terminal does not obey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,10 @@ def samples(config: "Config", tokenizer: "PreTrainedTokenizerBase", names: froze
 
     Raises DataError, here or while the tables are read.
     """
-    from tower_rl.config.schema import RlvrStage
+    from tower_rl.config.stages import PreferenceStage, RlvrStage
 
     for stage in config.stages:
-        if isinstance(stage, RlvrStage):
+        if isinstance(stage, RlvrStage | PreferenceStage):
             for name in filter(names.__contains__, config.data.sources):
                 yield Sample(stage.name, name, _prompts(config, name, tokenizer))
         else:
@@ -150,7 +152,7 @@ def marked(parts: Iterable[Segment]) -> str:
     """The text with learned spans between OPEN and CLOSE."""
     spans = groupby(parts, key=lambda part: part.trained)
     texts = ((trained, "".join(part.text for part in span)) for trained, span in spans)
-    return "".join(f"{OPEN}{text}{CLOSE}" if trained else text for trained, text in texts).translate(_PICTURES)
+    return "".join(f"{OPEN}{text}{CLOSE}" if trained else text for trained, text in texts).translate(PICTURES)
 
 
 def _coloured(parts: list[Segment], console: Console) -> Text:
@@ -159,7 +161,7 @@ def _coloured(parts: list[Segment], console: Console) -> Text:
     text = Text()
     for part in parts:
         style = ("bold " if part.trained else "dim ") + ("magenta" if part.control else "green" if part.trained else "")
-        text.append(part.text.translate(_PICTURES), style.strip())
+        text.append(part.text.translate(PICTURES), style.strip())
     return text
 
 
@@ -167,7 +169,7 @@ def _heading(row: dict[str, Any]) -> Text:
     count, trained = len(row["token_ids"]), sum(row["trained"])
     share = f"{count} tokens, {trained} learned ({trained / count:.0%})"
     facts = [row["id"], row["language"], share, "held out" if row["held_out"] else ""]
-    return Text("  ".join(filter(None, facts)).translate(_PICTURES), "cyan")
+    return Text("  ".join(filter(None, facts)).translate(PICTURES), "cyan")
 
 
 def _rows(config: "Config", stage: "CptStage | SftStage", name: str) -> Iterator[pa.Table]:
@@ -232,7 +234,8 @@ def _refuse(error: Exception) -> int:
     return 2
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """An argument that counts something, from 1."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a number from 1 on, not {text!r}")
     return int(text)
@@ -244,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/demo.yaml")
     parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="values that replace those of the file")
-    parser.add_argument("--rows", metavar="N", type=_natural, default=ROWS, help=f"rows of each corpus (default: {ROWS})")
+    parser.add_argument("--rows", metavar="N", type=natural, default=ROWS, help=f"rows of each corpus (default: {ROWS})")
     parser.add_argument("--corpus", metavar="NAME", help="only this entry of data.corpora or data.sources")
     return parser
 

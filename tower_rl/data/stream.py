@@ -5,7 +5,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tower_rl.config import schema
 from tower_rl.data.chat import render
-from tower_rl.data.rows import DataError, Reject, Row
+from tower_rl.data.rows import Answer, DataError, Reject, Row
 from tower_rl.data.sources import check_rejects, read_source
 from tower_rl.types import Prompt
 
@@ -63,9 +63,14 @@ class PromptStream:
 
     @property
     def verifiers(self) -> frozenset[str]:
-        """Names of all verifiers that the rows ask for."""
+        """Names of all verifiers that the rows ask for; rows with answers may ask for none."""
         tasks = [*self._panel, *((name, task) for name, listed in self._tasks.items() for task in listed)]
-        return frozenset(task.row.verifier for _, task in tasks)
+        return frozenset(task.row.verifier for _, task in tasks) - {""}
+
+    @property
+    def answers(self) -> dict[str, tuple[Answer, ...]]:
+        """The answers that the data give to training prompts, by their ids."""
+        return {task.row.id: task.row.answers for tasks in self._tasks.values() for task in tasks}
 
     def take(self, n: int) -> list[Prompt]:
         """The next `n` prompts; their cursors go on from the last call's."""
@@ -162,7 +167,7 @@ def _render_rows(
             rejects.append(Reject(name, row.id, "too long", f"{len(token_ids)} tokens, above {data.max_prompt_tokens}"))
         else:
             first[token_ids] = row.id
-            tasks.append(_Task(Row(row.id, messages, row.verifier, row.reference, row.meta), token_ids))
+            tasks.append(_Task(replace(row, messages=messages), token_ids))
     return tasks, rejects
 
 
@@ -213,7 +218,15 @@ def _digest(seed: int, weights: dict[str, float], tasks: dict[str, list[_Task]])
     for listed in tasks.values():
         for task in listed:
             row = task.row
-            facts = [row.id, row.messages, task.token_ids, row.verifier, row.reference, row.meta]
+            facts = [
+                row.id,
+                row.messages,
+                task.token_ids,
+                row.verifier,
+                row.reference,
+                row.meta,
+                [asdict(answer) for answer in row.answers],
+            ]
             digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 

@@ -8,17 +8,41 @@ from torch import Tensor, nn
 
 from tower_rl.losses.rows import at_once, capped
 
+Measure = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+"""[m, V] scores (its own to overwrite) and [m, 1] targets to columns: log-probabilities, normalizers, whatever else."""
 
-class LogprobHead(nn.Module):
-    """A language-model head that answers log-probabilities and entropies instead of logits.
+
+class _Head(nn.Module):
+    """A language-model head that answers log-probabilities, and what else there is to say of them, instead of logits.
 
     It holds the head's own parameter, so ZeRO-3 gathers that once for the whole forward and once for the backward.
     """
 
-    def __init__(self, weight: nn.Parameter, chunk: int) -> None:
+    def __init__(self, weight: nn.Parameter, chunk: int, softcap: float | None = None) -> None:
+        """A head without bias.
+
+        Args:
+            weight: [V, D], tied or not; frozen if it needs no gradient.
+            chunk: tokens whose logits stand in memory at once.
+            softcap: logits z become softcap * tanh(z / softcap) (Gemma 2, arXiv:2408.00118, section 2), before the temperature.
+        """
         super().__init__()
         self.weight = weight
         self.chunk = chunk
+        self.softcap = softcap
+
+    def _measured(
+        self, hidden: Tensor, targets: Tensor, temperature: float, measure: Measure, columns: int
+    ) -> tuple[Tensor, ...]:
+        """All columns of the measure but the normalizers."""
+        scored: tuple[Tensor, ...] = _ChunkedLogprob.apply(
+            hidden, self.weight, targets, self.chunk, temperature, self.softcap, measure, columns
+        )
+        return scored
+
+
+class LogprobHead(_Head):
+    """A head that answers log-probabilities and entropies."""
 
     def forward(self, hidden: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """Score tokens.
@@ -31,48 +55,30 @@ class LogprobHead(nn.Module):
         Returns:
             [M] float32 log-probabilities, and [M] float32 entropies in nats (without gradient).
         """
-        logprobs, entropies = _ChunkedLogprob.apply(hidden, self.weight, targets, self.chunk, temperature, None, _entropies, 3)
+        logprobs, entropies = self._measured(hidden, targets, temperature, _entropies, 3)
         return logprobs, entropies
 
 
-class AlignedHead(nn.Module):
+class AlignedHead(_Head):
     """A language-model head that answers log-probabilities, and what the weights of WPO hold them against.
 
     All of them come from the same logits, made once forward and once more backward.
     """
 
-    def __init__(self, weight: nn.Parameter, chunk: int, softcap: float | None = None) -> None:
-        """A head without bias.
-
-        Args:
-            weight: [V, D], tied or not; frozen if it needs no gradient.
-            chunk: tokens whose logits stand in memory at once.
-            softcap: logits z become softcap * tanh(z / softcap) (Gemma 2, arXiv:2408.00118, section 2).
-        """
-        super().__init__()
-        self.weight = weight
-        self.chunk = chunk
-        self.softcap = softcap
-
-    def forward(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Score tokens.
 
         Args:
             hidden: [M, D] states that predict the targets; M may be 0.
             targets: [M] token ids.
+            temperature: logits are divided by it.
 
         Returns:
             [M] float32 log-probabilities with gradient; and, without, [M] log sum_v p(v)^2, the logarithm of the probability
             that two samples agree, and [M] max_v log p(v), the log-probability of the greedy token.
         """
-        logprobs, sampled, greedy = _ChunkedLogprob.apply(
-            hidden, self.weight, targets, self.chunk, 1.0, self.softcap, _alignments, 4
-        )
+        logprobs, sampled, greedy = self._measured(hidden, targets, temperature, _alignments, 4)
         return logprobs, sampled, greedy
-
-
-Measure = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-"""[m, V] scores (its own to overwrite) and [m, 1] targets to columns: log-probabilities, normalizers, whatever else."""
 
 
 class _ChunkedLogprob(torch.autograd.Function):

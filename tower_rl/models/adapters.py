@@ -1,8 +1,10 @@
 """Low-rank adapters (LoRA, arXiv:2106.09685) through peft, and their place in the names and values of weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -15,6 +17,19 @@ def inject(model: PreTrainedModel, lora: Lora) -> None:
     """Put adapters beside all linear layers of the model; nothing else is trained any more. The head must be none of them."""
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=_linear_layers(model), bias="none")  # type: ignore[arg-type]
     inject_adapter_in_model(config, model)
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Context in which the model computes as if it had no adapters."""
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(enabled=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(enabled=True)
 
 
 def is_adapter(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Attention that keeps packed documents apart, registered with transformers under the name ATTENTION.
 
-A model whose attention it is takes `documents=` in its forward call. No mask of the whole pack is ever made: on CUDA the
-boundaries go to flash attention, elsewhere documents of like length are computed together, block by block.
+A model whose attention it is takes `documents=` in its forward call. A document may go on from another one of the pack, its
+prefix, as responses do from the prompt that they share. No mask of the whole pack is ever made: on CUDA the boundaries go to
+flash attention, elsewhere documents of like length are computed together, block by block.
 """
 
 from collections.abc import Iterator
@@ -9,84 +10,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
-from tower_rl.types import Ints
+from tower_rl.models.layout import Documents, Group
 
 ATTENTION = "documents"
 
 BLOCK = 128  # queries at once: small, since the half of the last square block is computed in vain
-WASTE = 1.1  # a document joins longer ones if these stay below this many times their own tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A documents, padded at the end to the M tokens of the longest."""
-
-    shape: tuple[int, int]
-    """A, M"""
-    tokens: Tensor
-    """[A * M] place in the pack of each token; padding repeats the document's last."""
-    padding: Tensor
-    """Those of the A * M that are padding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Documents:
-    """Where the documents of a pack of N tokens lie."""
-
-    offsets: Tensor
-    """[D + 1] int32 first token of each document, and N."""
-    longest: int
-    """Tokens of the longest document."""
-    groups: tuple[Group, ...]
-    """All documents, grouped by length."""
-    places: Tensor
-    """[N] place of each token among those of the groups, one group after the other."""
-
-
-def documents(offsets: Ints, device: torch.device) -> Documents:
-    """What attention has to know of a pack, computed once for all layers.
-
-    Args:
-        offsets: [D + 1] first token of each document, and the number of tokens.
-        device: where the model is.
-    """
-    lengths = np.diff(offsets)
-    groups, places, start = [], np.empty(offsets[-1], np.int64), 0
-    for members in _alike(lengths):
-        width = lengths[members[0]]
-        columns = np.arange(width)
-        real = columns < lengths[members, None]
-        tokens = offsets[members, None] + np.minimum(columns, lengths[members, None] - 1)
-        places[tokens[real]] = start + np.flatnonzero(real)
-        groups.append(
-            Group(tokens.shape, torch.tensor(tokens.ravel(), device=device), torch.tensor(np.flatnonzero(~real), device=device))
-        )
-        start += tokens.size
-    return Documents(
-        torch.tensor(offsets, dtype=torch.int32, device=device),
-        int(lengths.max()),
-        tuple(groups),
-        torch.tensor(places, device=device),
-    )
-
-
-def _alike(lengths: Ints) -> list[list[int]]:
-    """Documents from the longest to the shortest, cut where padding to the first of a group would waste too much."""
-    groups: list[list[int]] = []
-    total = 0
-    for i in np.argsort(-lengths, kind="stable").tolist():
-        total += lengths[i]
-        if not groups or lengths[groups[-1][0]] * (len(groups[-1]) + 1) > WASTE * total:
-            groups.append([])
-            total = lengths[i]
-        groups[-1].append(i)
-    return groups
 
 
 def attend(
@@ -103,7 +36,7 @@ def attend(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each document, in the form that transformers asks for.
+    """Causal attention inside each document and its prefix, in the form that transformers asks for.
 
     Args:
         module: the attention layer.
@@ -114,7 +47,7 @@ def attend(
         documents: of the pack.
         scaling: factor of the scores.
         dropout: of the weights; not supported.
-        sliding_window: tokens that a token sees, itself included; None for all before it.
+        sliding_window: tokens that a token sees, itself and those of the prefix included; None for all before it.
         softcap: scores s become softcap * tanh(s / softcap) (Gemma 2, arXiv:2408.00118, section 2).
 
     Returns:
@@ -126,7 +59,7 @@ def attend(
     if dropout or attention_mask is not None or len(query) != 1:
         raise ValueError("attention over packed documents takes one row, no mask and no dropout")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    window = sliding_window if sliding_window is not None and sliding_window < documents.longest else None
+    window = sliding_window if sliding_window is not None and sliding_window < documents.reach else None
     if q.is_cuda and q.dtype != torch.float32 and softcap is None:  # what flash attention knows
         return _flash(q, k, v, documents, scaling, window)[None], None
     out: Tensor = _Blocks.apply(q, k, v, documents, _Form(scaling, window, softcap))
@@ -137,12 +70,33 @@ AttentionInterface.register(ATTENTION, attend)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, documents: Documents, scaling: float, window: int | None) -> Tensor:
-    longest, before = documents.longest, -1 if window is None else window - 1
-    out = varlen_attn(
-        q, k, v, documents.offsets, documents.offsets, longest, longest, scale=scaling, window_size=(before, 0), enable_gqa=True
-    )
+    if documents.seen is not None:
+        k, v = (_Repeated.apply(x, documents.seen) for x in (k, v))
+    offsets, most = (documents.offsets, documents.seen_offsets), (documents.longest, documents.reach)
+    before = -1 if window is None else window - 1
+    # A document's last query stands at its last key (cf. torch.nn.attention.bias.causal_lower_right).
+    out = varlen_attn(q, k, v, *offsets, *most, scale=scaling, window_size=(before, 0), enable_gqa=True)
     assert isinstance(out, Tensor)
     return out
+
+
+class _Repeated(torch.autograd.Function):
+    """Rows of x, some of them several times."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.count = len(x)
+        return x.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _added(grads[0].new_zeros(ctx.count, *grads[0].shape[1:]), ctx.saved_tensors[0], grads[0]), None
+
+
+def _added(x: Tensor, places: Tensor, rows: Tensor) -> Tensor:
+    """x and the rows at these places of it, which may repeat, added up in float32."""
+    return x.float().index_add_(0, places, rows.float()).to(x.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +118,12 @@ class _Blocks(torch.autograd.Function):
         heads = q.shape[1] // k.shape[1]
         parts = []
         for group in documents.groups:
-            queries, keys, values = _rows(q, group, heads), _rows(k, group, 1), _rows(v, group, 1)
+            queries, keys, values = _rows(q, group, group.tokens, heads), *(_rows(x, group, group.seen, 1) for x in (k, v))
             out = torch.empty_like(queries)
-            for here, seen in _spans(group.shape[1], form.window):
-                weights, _ = _weights(queries[..., here, :], keys[..., seen, :], form)
+            for here, seen in _spans(queries.shape[3], keys.shape[3], form.window):
+                weights, _ = _weights(queries[..., here, :], keys[..., seen, :], _part(group.hidden, seen), form)
                 out[..., here, :] = _unfold(_fold(weights.to(v.dtype)) @ values[:, :, 0, seen], heads)
-            parts.append(out.permute(0, 3, 1, 2, 4).reshape(-1, *q.shape[1:]))
+            parts.append(_flat(out))
         ctx.save_for_backward(q, k, v)
         ctx.documents, ctx.form = documents, form
         return torch.cat(parts).index_select(0, documents.places)
@@ -178,26 +132,33 @@ class _Blocks(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v = ctx.saved_tensors
         heads = q.shape[1] // k.shape[1]
-        parts = []
+        own, before = [], []
         for group in ctx.documents.groups:
             grad = grads[0].index_select(0, group.tokens).index_fill_(0, group.padding, 0.0)
             grad = grad.view(*group.shape, -1, heads, q.shape[2]).permute(0, 2, 3, 1, 4)
-            found = _group_gradients(_rows(q, group, heads), _rows(k, group, 1), _rows(v, group, 1), grad, ctx.form)
-            parts.append([x.permute(0, 3, 1, 2, 4).reshape(-1, *y.shape[1:]) for x, y in zip(found, (q, k, v), strict=True)])
-        whole = [torch.cat(part).index_select(0, ctx.documents.places) for part in zip(*parts, strict=True)]
+            queries, keys, values = _rows(q, group, group.tokens, heads), *(_rows(x, group, group.seen, 1) for x in (k, v))
+            found = _group_gradients(queries, keys, values, grad, group.hidden, ctx.form)
+            own.append([_flat(x[..., -group.shape[1] :, :]) for x in found])
+            before.append([_flat(x[..., : -group.shape[1], :]) for x in found[1:]])
+        whole = [torch.cat(part).index_select(0, ctx.documents.places) for part in zip(*own, strict=True)]
+        if ctx.documents.prefixes is not None:
+            parts = map(torch.cat, zip(*before, strict=True))
+            whole[1:] = [_added(x, ctx.documents.prefixes, part) for x, part in zip(whole[1:], parts, strict=True)]
         return *whole, None, None
 
 
-def _group_gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, form: _Form) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys and values ([A, K, H / K, M, E], for keys and values [A, K, 1, M, E]) from the output's."""
+def _group_gradients(
+    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, hidden: Tensor | None, form: _Form
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries, keys and values ([A, K, H / K, M, E], then [A, K, 1, P + M, E] twice) from the output's."""
     heads = q.shape[2]
     grad_q = torch.empty_like(q)
     # Several blocks add up in float32.
     several = q.shape[3] > BLOCK
     grad_k, grad_v = (torch.zeros_like(x, dtype=torch.float32 if several else x.dtype) for x in (k, v))
-    for here, seen in _spans(q.shape[3], form.window):
+    for here, seen in _spans(q.shape[3], k.shape[3], form.window):
         queries, keys, values, out = q[..., here, :], k[:, :, 0, seen], v[:, :, 0, seen], _fold(grad[..., here, :])
-        weights, slope = _weights(queries, k[..., seen, :], form)
+        weights, slope = _weights(queries, k[..., seen, :], _part(hidden, seen), form)
         grad_v[:, :, 0, seen] += _fold(weights.to(v.dtype)).mT @ out
         scores = _unfold((out @ values.mT).float(), heads)
         scores = torch.ops.aten._softmax_backward_data(scores, weights, -1, torch.float32)
@@ -207,7 +168,7 @@ def _group_gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, form: _Form)
     return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype)
 
 
-def _weights(q: Tensor, k: Tensor, form: _Form) -> tuple[Tensor, Tensor | None]:
+def _weights(q: Tensor, k: Tensor, hidden: Tensor | None, form: _Form) -> tuple[Tensor, Tensor | None]:
     """[A, K, H / K, n, t] float32 weights of the last n of t tokens on those t, and the slope of the cap, if there is one."""
     count, past = q.shape[3], k.shape[3] - q.shape[3]
     scores = _unfold((_fold(q) @ k[:, :, 0].mT).float(), q.shape[2]).mul_(form.scaling)
@@ -217,21 +178,32 @@ def _weights(q: Tensor, k: Tensor, form: _Form) -> tuple[Tensor, Tensor | None]:
         slope = 1 - scores**2
         scores = scores.mul_(form.softcap)
     scores[..., past:] += _future(count, q.device)
+    if hidden is not None:
+        scores[..., : hidden.shape[-1]] += hidden
     if form.window is not None:
         scores[..., :count] += _beyond(count, past - form.window, q.device)
     return scores.softmax(-1), slope
 
 
-def _spans(length: int, window: int | None) -> Iterator[tuple[slice, slice]]:
-    """Blocks of queries, and the keys that any of them sees."""
-    for start in range(0, length, BLOCK):
-        stop = min(start + BLOCK, length)
-        yield slice(start, stop), slice(0 if window is None else max(0, start - window + 1), stop)
+def _spans(queries: int, keys: int, window: int | None) -> Iterator[tuple[slice, slice]]:
+    """Blocks of queries, which are the last of the keys, and the keys that any of them sees."""
+    for start in range(0, queries, BLOCK):
+        stop, past = min(start + BLOCK, queries), keys - queries
+        yield slice(start, stop), slice(0 if window is None else max(0, past + start - window + 1), past + stop)
 
 
-def _rows(x: Tensor, group: Group, heads: int) -> Tensor:
-    """[N, K * heads, E] to the group's [A, K, heads, M, E]."""
-    return x.index_select(0, group.tokens).view(*group.shape, -1, heads, x.shape[2]).permute(0, 2, 3, 1, 4)
+def _part(hidden: Tensor | None, seen: slice) -> Tensor | None:
+    return None if hidden is None else hidden[..., seen]
+
+
+def _rows(x: Tensor, group: Group, places: Tensor, heads: int) -> Tensor:
+    """[N, K * heads, E] to the group's [A, K, heads, n, E] of n places each."""
+    return x.index_select(0, places).view(group.shape[0], -1, x.shape[1] // heads, heads, x.shape[2]).permute(0, 2, 3, 1, 4)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """[A, K, heads, n, E] to [A * n, K * heads, E]."""
+    return x.permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)
 
 
 def _fold(x: Tensor) -> Tensor:

@@ -23,18 +23,20 @@ __all__ = [
     "FAMILIES",
     "SUPERVISED_FAMILIES",
     "ModelError",
+    "check_family",
     "load_model",
     "load_tokenizer",
+    "load_weights",
     "local_folder",
     "stop_token_ids",
     "vocabulary_size",
 ]
 
-FAMILIES = ("llama", "qwen2", "qwen3")
-"""The `model_type`s whose packed forward pass with shared prompts is tested: those of reinforcement learning."""
+FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3_text")
+"""The `model_type`s whose forward pass over packs, with shared prompts too, is tested."""
 
-SUPERVISED_FAMILIES = (*FAMILIES, "gemma2", "gemma3_text")
-"""The `model_type`s whose forward pass over packed documents is tested: those of cpt and sft."""
+SUPERVISED_FAMILIES = FAMILIES
+"""Those of cpt and sft."""
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
@@ -55,7 +57,7 @@ def local_folder(model: schema.Model, families: Collection[str] = FAMILIES) -> P
             raise ModelError(
                 f"model.path {model.path!r} is no folder; write `package:NAME`, `hub:ORGANISATION/NAME` or an existing folder"
             )
-    _check_family(folder, families)
+    check_family(folder, families)
     return folder
 
 
@@ -75,9 +77,14 @@ def load_model(folder: Path, dtype: str, families: Collection[str] = FAMILIES) -
 
     Raises ModelError when its family is not one of `families`, or the weights cannot be read or are not all there.
     """
-    _check_family(folder, families)
+    return load_weights(AutoModelForCausalLM, folder, dtype, families)
+
+
+def load_weights(kind: Any, folder: Path, dtype: str, families: Collection[str]) -> PreTrainedModel:
+    """`load_model` for any of transformers' Auto classes."""
+    check_family(folder, families)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder, dtype=getattr(torch, dtype), attn_implementation="sdpa", local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -130,7 +137,8 @@ def _config(folder: Path) -> dict[str, Any]:
     return _read_json(path)
 
 
-def _check_family(folder: Path, families: Collection[str]) -> None:
+def check_family(folder: Path, families: Collection[str]) -> None:
+    """Raises ModelError when the model of a folder is of none of `families`."""
     family = _config(folder).get("model_type")
     if family not in families:
         raise ModelError(f"{folder} holds a model of the family {family!r}; supported here are {', '.join(families)}")

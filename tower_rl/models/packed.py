@@ -8,44 +8,46 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tower_rl.batching import visible
-from tower_rl.losses.logprobs import LogprobHead
+from tower_rl.losses.logprobs import AlignedHead, LogprobHead
+from tower_rl.models.attention import ATTENTION
+from tower_rl.models.layout import documents
 from tower_rl.types import Floats, MicroBatch
 
 
 class PackedPolicy(nn.Module):
-    """A causal language model that scores the response tokens of a micro-batch.
+    """A causal language model that scores the response tokens of a micro-batch, whose responses share their prompts."""
 
-    sdpa does not isolate the responses of a row by their positions alone, so an explicit mask says who sees whom.
-    """
-
-    def __init__(self, model: PreTrainedModel, chunk: int) -> None:
-        """Takes over `model`, whose head is replaced by one that never makes all logits.
+    def __init__(self, model: PreTrainedModel, chunk: int, head: type[LogprobHead | AlignedHead] = LogprobHead) -> None:
+        """Takes over `model`, whose attention and head are replaced.
 
         Args:
             model: a causal language model without bias in its head.
             chunk: response tokens whose logits stand in memory at once.
+            head: says what is answered beside log-probabilities.
         """
         super().__init__()
-        model.lm_head = LogprobHead(model.lm_head.weight, chunk)
+        model.set_attn_implementation(ATTENTION)
+        model.lm_head = head(model.lm_head.weight, chunk, getattr(model.config, "final_logit_softcapping", None))
         self.model = model
 
-    def forward(self, micro_batch: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
-        """[M] log-probabilities with gradient, and [M] entropies without, both float32."""
+    def forward(self, micro_batch: MicroBatch, temperature: float) -> tuple[Tensor, ...]:
+        """What the head answers, [M] float32 each: log-probabilities with gradient first, the others without."""
         device = self.model.device
         output = self.model.model(
-            input_ids=tensor(micro_batch.token_ids, device),
-            position_ids=tensor(micro_batch.position_ids, device),
-            attention_mask=tensor(visible(micro_batch.branches), device)[:, None],
+            input_ids=tensor(micro_batch.token_ids, device)[None],
+            position_ids=tensor(micro_batch.position_ids, device)[None],
+            attention_mask=None,
             use_cache=False,
+            documents=documents(micro_batch.offsets, device, micro_batch.prefixes),
         )
-        hidden = output.last_hidden_state.flatten(0, 1)[tensor(micro_batch.predictors, device)]
-        return self.model.lm_head(hidden, tensor(micro_batch.targets, device), temperature)
+        hidden = output.last_hidden_state[0, tensor(micro_batch.predictors, device)]
+        answer: tuple[Tensor, ...] = self.model.lm_head(hidden, tensor(micro_batch.targets, device), temperature)
+        return answer
 
 
 def tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """A copy of an array: those that come through Ray are read-only, which tensors cannot be."""
-    return torch.tensor(array, device=device)
+    """A copy of an array, integers as int64: arrays that come through Ray are read-only, which tensors cannot be."""
+    return torch.tensor(array, device=device, dtype=torch.int64 if array.dtype.kind == "i" else None)
 
 
 def scatter(values: Tensor, micro_batch: MicroBatch) -> Tensor:
@@ -57,5 +59,5 @@ def scatter(values: Tensor, micro_batch: MicroBatch) -> Tensor:
 @torch.no_grad()
 def score(policy: nn.Module, micro_batch: MicroBatch, temperature: float) -> Floats:
     """[B, T] log-probabilities, 0 where there is no response token."""
-    logprobs, _ = policy(micro_batch, temperature)
+    logprobs, *_ = policy(micro_batch, temperature)
     return scatter(logprobs, micro_batch).cpu().numpy().astype(np.float32)

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from math import prod
 from pathlib import Path
 
 import torch
@@ -16,10 +17,12 @@ from tower_rl.data.packs import Pack
 from tower_rl.lm_batching import empty, micro_batches
 from tower_rl.losses.lm import LmHead
 from tower_rl.models.adapters import inject
-from tower_rl.models.attention import ATTENTION, documents
+from tower_rl.models.attention import ATTENTION
 from tower_rl.models.engine import Rank, join
-from tower_rl.models.load import SUPERVISED_FAMILIES, load_model
+from tower_rl.models.layout import documents
+from tower_rl.models.load import SUPERVISED_FAMILIES
 from tower_rl.models.packed import tensor
+from tower_rl.models.sharded import load_for, whole_shape
 from tower_rl.types import LmMicroBatch, LmResult, StreamLoss
 
 _PEAK_SIZE, _PEAK_SECONDS = 2048, 0.2
@@ -60,7 +63,7 @@ class SupervisedTrainer(Rank):
     def __init__(self, folder: Path, dtype: str, policy: Policy, *, seed: int) -> None:
         """Load the model and make the optimizer."""
         join(seed)
-        model = load_model(folder, dtype, SUPERVISED_FAMILIES)
+        model = load_for(policy, folder, dtype, SUPERVISED_FAMILIES)
         if torch.cuda.is_available():
             _use_liger(model)
         module = PackedDocuments(model, policy.logprob_chunk)
@@ -135,9 +138,9 @@ class SupervisedTrainer(Rank):
 
 def _sizes(model: PreTrainedModel) -> tuple[int, int]:
     """Weights that every token is multiplied with, and those of the head, which only learned tokens meet."""
-    head = model.lm_head.weight.numel()
     embeddings = {id(p) for p in (model.get_input_embeddings().weight, model.lm_head.weight)}
-    return sum(p.numel() for p in model.parameters() if id(p) not in embeddings), head
+    body = sum(prod(whole_shape(p)) for p in model.parameters() if id(p) not in embeddings)
+    return body, prod(whole_shape(model.lm_head.weight))
 
 
 def _peak_flops(dtype: torch.dtype, device: torch.device) -> float:

@@ -1,19 +1,34 @@
 """report.html of a run: one file without scripts or outside resources, made from the run folder's own files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tower_rl.files import replace_text
-from tower_rl.reporting.charts import Point, line_chart, stacked_bars
+from tower_rl.reporting.charts import line_chart
 from tower_rl.reporting.markup import Markup, document, joined, tag
 from tower_rl.reporting.metrics import read as read_metrics
 from tower_rl.reporting.panel import Panel, PanelEntry, pairs, read_panel
+from tower_rl.reporting.parts import (
+    SAMPLE_CHARACTERS,
+    Rows,
+    block,
+    lines,
+    minutes,
+    phases,
+    points,
+    steps_done,
+    table,
+    table_of,
+    tiles,
+)
+from tower_rl.reporting.preference_html import preference_stage, sample_pairs
 from tower_rl.reporting.rollouts import read_rollouts
 from tower_rl.reporting.style import STYLE
 from tower_rl.reporting.summary import (
-    PHASES,
+    MIXTURE_COLUMNS,
+    VALIDATION_COLUMNS,
     change,
     mixture_table,
     panel_changes,
@@ -25,25 +40,6 @@ from tower_rl.reporting.text import shortened
 from tower_rl.runfolder import CONFIG, MANIFEST, StageFolder, read_yaml, stage_folders
 
 SAMPLES = 3
-SAMPLE_CHARACTERS = 2000
-CHARTS = (
-    ("Loss (nats a token)", "loss"),
-    ("Learning rate", "learning_rate"),
-    ("Tokens per second", "tokens_per_second"),
-    ("Share of the measured peak of matrix products", "flops_share"),
-    ("Memory of the first rank (GiB)", "memory_gib"),
-    ("KL to the reference", "kl"),
-    ("Entropy", "entropy"),
-    ("Gradient norm", "grad_norm"),
-    ("Engine / trainer mismatch, mean (nats)", "mismatch/mean"),
-    ("Engine / trainer mismatch, largest (nats)", "mismatch/max"),
-    ("Share of tokens outside [0.8, 1.25]", "mismatch/outside"),
-    ("Share of invalid verdicts", "invalid_rate"),
-    ("Clipped share", "clip_share"),
-    ("Response length (tokens)", "length/mean"),
-)
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 def write_report(folder: Path) -> Path:
@@ -53,7 +49,7 @@ def write_report(folder: Path) -> Path:
     """
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     config_text = (folder / CONFIG).read_text(encoding="utf-8")
-    planned = {f"{index}-{stage['name']}": stage["steps"] for index, stage in enumerate(read_yaml(config_text)["stages"])}
+    planned = {f"{index}-{stage['name']}": stage.get("steps") for index, stage in enumerate(read_yaml(config_text)["stages"])}
     stages = [_stage(StageFolder(path), planned.get(path.name)) for path in stage_folders(folder)]
     body = joined(
         [
@@ -82,63 +78,58 @@ def _heading(manifest: Mapping[str, Any]) -> Markup:
 
 
 def _stage(stage: StageFolder, planned: int | None) -> Markup:
-    rows = read_metrics(stage.metrics)
+    rows, validation, rounds = map(read_metrics, (stage.metrics, stage.validation, stage.rounds))
     before, after = read_panel(stage.panel_before), read_panel(stage.panel_after)
-    validation = read_metrics(stage.validation)
-    content = (
-        [_tiles(rows, planned), _charts(rows, validation)] if rows else [tag("p", "No step has been completed.", class_="soft")]
-    )
     return joined(
         [
             tag("h2", f"Stage {stage.path.name}"),
-            *content,
-            _plain_table(
-                "Validation loss (nats a token)", ("held out", "before", "after", "change"), validation_table(validation)
-            ),
-            _plain_table("Mixture (shares of tokens)", ("stream", "asked", "realised", "epochs"), mixture_table(rows)),
+            "" if rows else tag("p", "No step has been completed.", class_="soft"),
+            preference_stage(rows, validation, rounds, planned) if rounds else _other_stage(rows, validation, planned),
             _panel_table(before, after),
             _pairs(before, after),
             _last_rollouts(stage),
+            sample_pairs(stage.pairs, rounds),
+        ]
+    )
+
+
+def _other_stage(rows: Rows, validation: Rows, planned: int | None) -> Markup:
+    return joined(
+        [
+            *([_tiles(rows, planned), _charts(rows, validation)] if rows else []),
+            table("Validation loss (nats a token)", VALIDATION_COLUMNS, validation_table(validation)),
+            table("Mixture (shares of tokens)", MIXTURE_COLUMNS, mixture_table(rows)),
         ]
     )
 
 
 def _tiles(rows: Rows, planned: int | None) -> Markup:
     reward, loss = change(rows, "reward/mean"), change(rows, "loss")
-    minutes = sum(row.get("time/step") or 0.0 for row in rows) / 60
     rate = tokens_per_second(rows)
-    tiles = {"steps": f"{rows[-1]['step'] + 1}" + (f" / {planned}" if planned is not None else "")}
+    values = {"steps": steps_done(rows, planned)}
     for name, found in (("mean reward", reward), ("loss", None if reward else loss)):
         if found:
-            tiles |= {f"{name}, first 5 steps": f"{found.first:.3f}", f"{name}, last 5 steps": f"{found.last:.3f}"}
-    tiles["minutes in steps"] = f"{minutes:.1f}"
+            values |= {f"{name}, first 5 steps": f"{found.first:.3f}", f"{name}, last 5 steps": f"{found.last:.3f}"}
+    values["minutes in steps"] = minutes(rows)
     if rate is not None:
-        tiles["generated tokens per second of a step"] = f"{rate:.0f}"
+        values["generated tokens per second of a step"] = f"{rate:.0f}"
     if (learned := change(rows, "tokens_per_second")) is not None:
-        tiles["tokens per second, last 5 steps"] = f"{learned.last:.0f}"
-    return tag(
-        "div", *(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in tiles.items()), class_="tiles"
-    )
+        values["tokens per second, last 5 steps"] = f"{learned.last:.0f}"
+    return tiles(values)
 
 
 def _charts(rows: Rows, validation: Rows) -> Markup:
-    rewards = {name: _points(rows, f"reward/{name}") for name in ["mean", *reward_names(rows)]}
-    lines = [line_chart(title, {key: _points(rows, key)}, from_zero=True) for title, key in CHARTS]
-    # A phase that a step lacks took no time; bars of all phases must stand at the same steps.
-    phases = {
-        phase: [(float(row["step"]), float(row.get(f"time/{phase}") or 0.0)) for row in rows]
-        for phase in PHASES
-        if _points(rows, f"time/{phase}")
-    }
+    rewards = {name: points(rows, f"reward/{name}") for name in ["mean", *reward_names(rows)]}
     losses = [key for row in validation[:1] for key in row if key.startswith("loss")]
-    held_out = {key.removeprefix("loss/"): _points(validation, key) for key in losses}
-    named = [line_chart("Reward", rewards), line_chart("Validation loss (nats a token)", held_out)]
-    figures = [*named, stacked_bars("Seconds per phase", phases), *lines]
+    held_out = {key.removeprefix("loss/"): points(validation, key) for key in losses}
+    figures = [
+        line_chart("Reward", rewards),
+        line_chart("Validation loss (nats a token)", held_out),
+        phases(rows),
+        line_chart("Loss (nats a token)", {"loss": points(rows, "loss")}, from_zero=True),
+        *lines(rows),
+    ]
     return tag("div", *figures, class_="charts")
-
-
-def _points(rows: Rows, key: str) -> list[Point]:
-    return [(float(row["step"]), float(row[key])) for row in rows if row.get(key) is not None]
 
 
 def _panel_table(before: Panel, after: Panel) -> Markup:
@@ -146,7 +137,7 @@ def _panel_table(before: Panel, after: Panel) -> Markup:
     if not changes:
         return Markup()
     names = ("verifier", "mean before", "mean after", "change", "passed before", "passed after", "responses", "invalid")
-    lines = [
+    cells = [
         tag(
             "tr",
             tag("td", name),
@@ -160,16 +151,7 @@ def _panel_table(before: Panel, after: Panel) -> Markup:
         )
         for name, (first, last) in changes.items()
     ]
-    table = tag("table", tag("tr", *(tag("th", name) for name in names)), *lines)
-    return joined([tag("h3", "Held-out panel"), tag("div", tag("div", table, class_="scroll"), class_="card")])
-
-
-def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    if not rows:
-        return Markup()
-    lines = [tag("tr", *(tag("td", cell) for cell in row)) for row in rows]
-    table = tag("table", tag("tr", *(tag("th", name) for name in columns)), *lines)
-    return joined([tag("h3", title), tag("div", tag("div", table, class_="scroll"), class_="card")])
+    return table_of("Held-out panel", names, cells)
 
 
 def _pairs(before: Panel, after: Panel) -> Markup:
@@ -180,7 +162,7 @@ def _pairs(before: Panel, after: Panel) -> Markup:
         tag(
             "div",
             tag("div", first["verifier"], " · ", first["prompt_id"], class_="head"),
-            _text(first["prompt"]),
+            block(first["prompt"]),
             tag("div", _panel_response("before", first), _panel_response("after", last), class_="pair"),
             class_="card",
         )
@@ -192,7 +174,7 @@ def _pairs(before: Panel, after: Panel) -> Markup:
 def _panel_response(when: str, entry: PanelEntry) -> Markup:
     response = entry["responses"][0]
     head = tag("div", tag("b", f"{when}: {_score(response['score'])}"), f" {response['reason']}", class_="head")
-    return tag("div", head, _text(response["text"], "response"))
+    return tag("div", head, block(response["text"], "response"))
 
 
 def _last_rollouts(stage: StageFolder) -> Markup:
@@ -226,16 +208,11 @@ def _rollout(row: Mapping[str, Any]) -> Markup:
     return tag(
         "div",
         tag("div", tag("b", f"score {_score(row['score'])}"), " · ", " · ".join(facts), class_="head"),
-        _text(row["prompt"]),
-        _text(row["response"], "response"),
+        block(row["prompt"]),
+        block(row["response"], "response"),
         tag("div", row["reason"], class_="head"),
         class_="card",
     )
-
-
-def _text(text: str, class_: str = "prompt") -> Markup:
-    # dir=auto: right-to-left text reads right, and its direction marks end with the element.
-    return tag("pre", shortened(text, SAMPLE_CHARACTERS), dir="auto", class_=class_)
 
 
 def _score(score: float | None) -> str:

@@ -8,6 +8,8 @@ from rich.panel import Panel as Box
 from rich.table import Table
 from rich.text import Text
 
+from tower_rl.reporting import preference
+from tower_rl.reporting.length_bias import length_warnings
 from tower_rl.reporting.panel import Panel, PanelEntry, pairs
 from tower_rl.reporting.summary import (
     MIXTURE_COLUMNS,
@@ -20,7 +22,7 @@ from tower_rl.reporting.summary import (
     tokens_per_second,
     validation_table,
 )
-from tower_rl.reporting.text import printable, shortened
+from tower_rl.reporting.text import figure, printable, shortened
 
 SAMPLES = 3
 SAMPLE_CHARACTERS = 160
@@ -39,8 +41,8 @@ class Progress:
         if self._console.is_terminal:
             table = Table.grid(padding=(0, 2))
             for name, value in facts.items():
-                table.add_row(Text(name, style="dim"), Text(value))
-            self._console.print(Box(table, title=Text(title, style="bold"), expand=False))
+                table.add_row(Text(name, style="dim"), Text(printable(value)))
+            self._console.print(Box(table, title=Text(printable(title), style="bold"), expand=False))
         else:
             self._line(title)
             for name, value in facts.items():
@@ -65,16 +67,16 @@ class Progress:
     def supervised_step(self, row: Mapping[str, Any], total: int) -> None:
         """One line for a step of supervised training."""
         self._line(
-            f"step {row['step'] + 1:>{len(str(total))}}/{total}  loss {_number(row, 'loss', '.4f')}  "
-            f"grad {_number(row, 'grad_norm', '.2f')}  lr {row['learning_rate']:.2e}  {row['tokens_per_second']:.0f} tok/s  "
+            f"step {row['step'] + 1:>{len(str(total))}}/{total}  loss {figure(row.get('loss'), '.4f')}  "
+            f"grad {figure(row.get('grad_norm'), '.2f')}  lr {row['learning_rate']:.2e}  {row['tokens_per_second']:.0f} tok/s  "
             f"{row['flops_share']:.0%} of peak  {row['time/step']:.1f} s"
         )
 
     def validation(self, row: Mapping[str, Any]) -> None:
         """One line for a validation."""
         corpora = [key for key in row if key.startswith("loss/") and key.count("/") == 1]
-        each = "  ".join(f"{key.removeprefix('loss/')} {_number(row, key, '.4f')}" for key in corpora)
-        self._line(f"validation after {row['step']} steps  loss {_number(row, 'loss', '.4f')}  ({each})")
+        each = "  ".join(f"{key.removeprefix('loss/')} {figure(row.get(key), '.4f')}" for key in corpora)
+        self._line(f"validation after {row['step']} steps  loss {figure(row.get('loss'), '.4f')}  ({each})")
 
     def supervised_summary(
         self, rows: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]], places: Mapping[str, str]
@@ -82,6 +84,41 @@ class Progress:
         """The end of a supervised stage: validation before and after, shares of the mixture, where everything lies."""
         self._table("Validation loss (nats a token)", VALIDATION_COLUMNS, validation_table(validation))
         self._table("Mixture (shares of tokens)", MIXTURE_COLUMNS, mixture_table(rows))
+        self._places(places)
+
+    def pairs(self, row: Mapping[str, Any]) -> None:
+        """What the pairs of a round are like, from its row: lengths and scores by language pair, origins, what was dropped."""
+        statistics = row["statistics"]
+        self._line("")
+        self._line(preference.round_title(row), "bold")
+        if seconds := preference.seconds_line(row):
+            self._line(seconds, "dim")
+        self._table(f"Pairs of round {row['round']}", preference.LANGUAGE_COLUMNS, preference.language_table(statistics))
+        for side in preference.SIDES:
+            self._line(preference.origins_line(side, statistics))
+        self._line(preference.dropped_line(statistics))
+        for warning in length_warnings(row):
+            self._line(f"Length bias. {warning}", "bold yellow")
+
+    def preference_step(self, row: Mapping[str, Any], total: int) -> None:
+        """One line for a step on pairs."""
+        self._line(preference.step_line(row, total))
+
+    def preference_validation(self, row: Mapping[str, Any]) -> None:
+        """One line for a validation on held-out pairs."""
+        self._line(preference.validation_line(row))
+
+    def preference_summary(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        validation: Sequence[Mapping[str, Any]],
+        rounds: Sequence[Mapping[str, Any]],
+        places: Mapping[str, str],
+    ) -> None:
+        """The end of a preference stage: training, held-out pairs before and after, length bias, where everything lies."""
+        self._table("Training", preference.TRAINING_COLUMNS, preference.training_table(rows))
+        self._table("Held-out pairs", preference.HELD_OUT_COLUMNS, preference.held_out_table(validation))
+        self._table(preference.ROUND_TITLE, preference.ROUND_COLUMNS, preference.round_table(rounds))
         self._places(places)
 
     def summary(self, rows: Sequence[Mapping[str, Any]], before: Panel, after: Panel, places: Mapping[str, str]) -> None:
@@ -120,11 +157,11 @@ class Progress:
             return
         self._line("")
         if self._console.is_terminal:
-            table = Table(title=Text(title, style="bold"), title_justify="left")
+            table = Table(title=Text(printable(title), style="bold"), title_justify="left")
             for index, column in enumerate(columns):
                 table.add_column(column, justify="right" if index else "left", overflow="fold")
             for row in rows:
-                table.add_row(*map(Text, row))
+                table.add_row(*(Text(printable(cell)) for cell in row))
             self._console.print(table)
         else:
             self._line(f"{title}:")
@@ -142,23 +179,18 @@ def step_line(row: Mapping[str, Any], total: int) -> str:
 
     For example `step 12/60  reward 0.412 (math 0.20 rules 0.55)  kl 0.0012  215 tok/s  8.1 s (generate 4.2 train 3.1)`.
     """
-    rewards = " ".join(f"{name} {_number(row, f'reward/{name}', '.2f')}" for name in reward_names([row]))
+    rewards = " ".join(f"{name} {figure(row.get(f'reward/{name}'), '.2f')}" for name in reward_names([row]))
     phases = " ".join(f"{name} {row[f'time/{name}']:.1f}" for name in PHASES if row.get(f"time/{name}") is not None)
     rate = tokens_per_second([row])
     parts = [
         f"step {int(row['step']) + 1:>{len(str(total))}}/{total}",
-        f"reward {_number(row, 'reward/mean', '.3f')}" + (f" ({rewards})" if rewards else ""),
-        f"kl {_number(row, 'kl', '.4f')}" if "kl" in row else "",
+        f"reward {figure(row.get('reward/mean'), '.3f')}" + (f" ({rewards})" if rewards else ""),
+        f"kl {figure(row.get('kl'), '.4f')}" if "kl" in row else "",
         f"invalid {row['invalid_rate']:.1%}" if row.get("invalid_rate") else "",
         f"{rate:.0f} tok/s" if rate is not None else "",
-        f"{_number(row, 'time/step', '.1f')} s" + (f" ({phases})" if phases else ""),
+        f"{figure(row.get('time/step'), '.1f')} s" + (f" ({phases})" if phases else ""),
     ]
     return "  ".join(part for part in parts if part)
-
-
-def _number(row: Mapping[str, Any], key: str, form: str) -> str:
-    """A metric in a format; `--` where it is missing or was not a number."""
-    return "--" if row.get(key) is None else format(row[key], form)
 
 
 def _one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,6 +29,7 @@ SCHEMA = pa.schema(
         ("policy_version_min", pa.int64()),
         ("policy_version_max", pa.int64()),
         ("score", pa.float64()),
+        ("reward", pa.float64()),
         ("passed", pa.bool_()),
         ("status", pa.string()),
         ("reason", pa.string()),
@@ -46,10 +48,10 @@ def write_rollouts(
 
     Raises ValueError when the advantages do not match the groups.
     """
-    rows = [row for group, numbers in zip(scored_groups, advantages, strict=True) for row in _rows(step, group, numbers)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+        for group, numbers in zip(scored_groups, advantages, strict=True):  # one by one: a step may be gigabytes
+            writer.write_table(pa.Table.from_pylist(list(_rows(step, group, numbers)), schema=SCHEMA))
 
 
 def read_rollouts(path: Path) -> list[dict[str, Any]]:
@@ -64,8 +66,13 @@ def last_user_message(prompt: Prompt) -> str:
 
 
 def _rows(step: int, group: ScoredGroup, advantages: Sequence[float | None]) -> Iterator[dict[str, Any]]:
-    for rollout, verdict, advantage in zip(group.rollouts, group.verdicts, advantages, strict=True):
-        yield {"step": step, "advantage": advantage} | _prompt(group.prompt) | _rollout(rollout) | _verdict(verdict)
+    for rollout, verdict, reward, advantage in zip(group.rollouts, group.verdicts, group.rewards, advantages, strict=True):
+        yield (
+            {"step": step, "reward": reward, "advantage": advantage}
+            | _prompt(group.prompt)
+            | _rollout(rollout)
+            | _verdict(verdict)
+        )
 
 
 def _prompt(prompt: Prompt) -> dict[str, Any]:
@@ -79,15 +86,16 @@ def _prompt(prompt: Prompt) -> dict[str, Any]:
 
 
 def _rollout(rollout: Rollout) -> dict[str, Any]:
-    # A response without tokens has no versions; null says so.
-    versions = rollout.policy_versions.tolist()
+    versions = rollout.policy_versions
     return {
         "response": storable(rollout.text),
         "stop_reason": rollout.stop_reason.value,
-        "token_ids": rollout.token_ids.tolist(),
-        "logprobs": rollout.logprobs.tolist(),
-        "policy_version_min": min(versions, default=None),
-        "policy_version_max": max(versions, default=None),
+        # Arrays as they are: a list of numbers takes ten times their memory.
+        "token_ids": rollout.token_ids.astype(np.int32, copy=False),
+        "logprobs": rollout.logprobs,
+        # A response without tokens has no versions; null says so.
+        "policy_version_min": int(versions.min()) if len(versions) else None,
+        "policy_version_max": int(versions.max()) if len(versions) else None,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tower_rl.reporting.panel import Panel, PanelScore, panel_scores
 
-PHASES = ("generate", "verify", "reference", "data", "train", "sync")
+PHASES = ("wait", "generate", "verify", "reference", "data", "train", "sync")
 """Parts of a step whose seconds stand in the rows as `time/PHASE`."""
 VALIDATION_COLUMNS = ("held out", "before", "after", "change")
 MIXTURE_COLUMNS = ("stream", "asked", "realised", "epochs")
@@ -26,9 +26,9 @@ class Change:
 
 
 def reward_names(rows: Sequence[Row]) -> list[str]:
-    """The verifiers with a column `reward/NAME`, sorted; the overall mean is not one of them."""
+    """The verifiers with a column `reward/NAME`, sorted; the means over all are none of them."""
     keys = {key for row in rows for key in row if key.startswith("reward/")}
-    return sorted(key.removeprefix("reward/") for key in keys - {"reward/mean"})
+    return sorted(key.removeprefix("reward/") for key in keys - {"reward/mean", "reward/shaped"})
 
 
 def change(rows: Sequence[Row], key: str) -> Change | None:

@@ -1,5 +1,6 @@
 """Texts of models and verifiers, made fit to be stored and shown."""
 
+from math import isfinite
 from unicodedata import category
 
 
@@ -19,3 +20,8 @@ def printable(text: str) -> str:
 def shortened(text: str, limit: int) -> str:
     """At most `limit` characters of a text, and how many more there are."""
     return text if len(text) <= limit else f"{text[:limit]} … {len(text) - limit} more characters"
+
+
+def figure(value: float | None, form: str) -> str:
+    """A figure in a format; `--` where there is none, or none that is finite."""
+    return "--" if value is None or not isfinite(value) else format(value, form)

@@ -8,7 +8,8 @@ unblocked  by the deadline of the process group: a rank that does not come ends 
 
 import math
 
-from tower_rl.config.schema import Policy, SupervisedStage
+from tower_rl.config.schema import Policy
+from tower_rl.config.stages import SupervisedStage
 from tower_rl.protocols import Feed, RankLearner, RunError
 from tower_rl.schedule import learning_rate
 from tower_rl.stages.clock import Clock

@@ -18,7 +18,9 @@ def test_unknown_key(problems: Problems, good: str) -> None:
 
 
 def test_unknown_key_without_a_near_name(problems: Problems, good: str) -> None:
-    assert problems(good + "reference:\n  zzz: 4\n") == ["x.yaml:20: reference.zzz: unknown key; known: timeout_s, workers"]
+    assert problems(good + "reference:\n  zzz: 4\n") == [
+        "x.yaml:20: reference.zzz: unknown key; known: timeout_s, workers, zero_stage"
+    ]
 
 
 def test_unknown_key_in_a_source_a_verifier_and_a_stage(problems: Problems, changed: Changed) -> None:
@@ -122,7 +124,7 @@ def test_mapping_for_a_list_and_list_for_a_mapping(problems: Problems, good: str
 
 
 def test_unknown_source_kind(problems: Problems, changed: Changed) -> None:
-    known = "known: catalogue, constraints, jsonl, reasoning_gym"
+    known = "known: answers, catalogue, constraints, jsonl, reasoning_gym"
     assert problems(changed("kind: reasoning_gym", "kind: gym")) == [
         f"x.yaml:9: data.sources.sums.kind: unknown kind 'gym'; {known}"
     ]
@@ -133,7 +135,7 @@ def test_unknown_source_kind(problems: Problems, changed: Changed) -> None:
 
 def test_source_without_kind(problems: Problems, changed: Changed) -> None:
     assert problems(changed("      kind: reasoning_gym\n", "")) == [
-        "x.yaml:8: data.sources.sums.kind: missing; known kinds: catalogue, constraints, jsonl, reasoning_gym"
+        "x.yaml:8: data.sources.sums.kind: missing; known kinds: answers, catalogue, constraints, jsonl, reasoning_gym"
     ]
 
 
@@ -144,12 +146,14 @@ def test_source_that_is_no_mapping(problems: Problems, good: str) -> None:
 
 
 def test_unknown_stage_kind(problems: Problems, changed: Changed) -> None:
-    assert problems(changed("kind: rlvr", "kind: dpo")) == ["x.yaml:17: stages.0.kind: unknown kind 'dpo'; known: cpt, rlvr, sft"]
+    assert problems(changed("kind: rlvr", "kind: dpo")) == [
+        "x.yaml:17: stages.0.kind: unknown kind 'dpo'; known: cpt, preference, rlvr, sft"
+    ]
 
 
 def test_verifier_of_neither_shape(problems: Problems, changed: Changed) -> None:
     assert problems(changed("use: math", "uses: math")) == [
-        "x.yaml:13: verifiers.math: needs the key use (one verifier) or weights (several as one); found: uses"
+        "x.yaml:13: verifiers.math: needs the key use, reward_model (a model) or weights (several as one); found: uses"
     ]
     assert problems(changed("math:\n    use: math", "math: math")) == ["x.yaml:13: verifiers.math: must be a mapping, not 'math'"]
 

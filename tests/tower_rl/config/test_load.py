@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tower_rl.config.load import ConfigError, load
+from tower_rl.config.load import REPOSITORY, ConfigError, load
 
 ROOT = Path(__file__).parents[3]
 Problems = Callable[..., list[str]]
@@ -97,8 +97,23 @@ def test_all_configs_of_the_repository_load(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_missing_file() -> None:
-    with pytest.raises(ConfigError, match=r"\Aconfigs/none\.yaml: no such file\Z"):
+    with pytest.raises(ConfigError) as error:
         load("configs/none.yaml")
+    assert str(error.value) == f"configs/none.yaml: no such file, neither in {Path.cwd()} nor in {ROOT}"
+    with pytest.raises(ConfigError, match=r"\A/none\.yaml: no such file\Z"):
+        load("/none.yaml")
+
+
+def test_files_of_the_repository_from_anywhere(good: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (REPOSITORY / "configs" / "demo.yaml").is_file()
+    monkeypatch.setattr("tower_rl.config.load.REPOSITORY", Path("repository").absolute())
+    Path("repository/configs").mkdir(parents=True)
+    Path("repository/base.yaml").write_text(good)
+    Path("repository/configs/x.yaml").write_text("extends: ../base.yaml\nrun: {name: theirs}\n")
+    assert load("configs/x.yaml").run.name == "theirs"
+    Path("configs").mkdir()
+    Path("configs/x.yaml").write_text(good.replace("name: demo", "name: mine"))
+    assert load("configs/x.yaml").run.name == "mine", "the working directory comes first"
 
 
 def test_folder_for_a_file() -> None:
@@ -109,8 +124,8 @@ def test_folder_for_a_file() -> None:
 
 def test_file_below_a_file(good: str) -> None:
     write(good)
-    with pytest.raises(ConfigError, match=r"\Ax\.yaml/y\.yaml: cannot be read: Not a directory\Z"):
-        load("x.yaml/y.yaml")
+    with pytest.raises(ConfigError, match=r"/x\.yaml/y\.yaml: cannot be read: Not a directory\Z"):
+        load(Path("x.yaml/y.yaml").absolute())
 
 
 def test_file_that_is_not_utf8() -> None:
@@ -213,7 +228,7 @@ def test_problems_of_files_and_overrides_come_together(problems: Problems, good:
 def test_an_error_comes_fast_and_without_heavy_imports(good: str) -> None:
     code = (
         "import sys\n"
-        "from tower_rl.config.load import ConfigError, load\n"
+        "from tower_rl.config.load import REPOSITORY, ConfigError, load\n"
         "try: load('x.yaml')\n"
         "except ConfigError as error: print(error)\n"
         "print(sorted({'torch', 'ray', 'transformers', 'vllm', 'verl', 'numpy'} & set(sys.modules)))\n"

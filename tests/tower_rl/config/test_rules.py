@@ -2,20 +2,11 @@
 
 import ast
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tower_rl.config.rules import (
-    ADVANTAGES,
-    GROUP_ADVANTAGES,
-    LOSSES,
-    MODEL_PACKAGES,
-    REFUSED_ADVANTAGES,
-    REFUSED_LOSSES,
-    RULES,
-)
+from tower_rl.config.rules import MODEL_PACKAGES, RULES
 
 ROOT = Path(__file__).parents[3]
 Problems = Callable[..., list[str]]
@@ -38,12 +29,27 @@ def test_a_default_that_does_not_fit_is_reported_at_the_nearest_mapping(problems
     ]
 
 
-def test_groups_of_one(problems: Problems, good: str) -> None:
-    assert problems(good + "rollout:\n  group_size: 1\n") == [
-        "x.yaml:20: rollout.group_size: must be at least 2, not 1: "
-        "the advantage grpo of stage learn compares rollouts of one prompt"
+def test_more_mini_batches_than_groups(problems: Problems, good: str) -> None:
+    text = good + "    mini_batches: 5\nrollout:\n  prompts_per_step: 4\n"
+    assert problems(text) == [
+        "x.yaml:19: stages.0.mini_batches: must be at most rollout.prompts_per_step = 4, not 5: "
+        "a mini-batch has one group at least"
     ]
-    assert len(problems(good + "    advantage: rloo\nrollout:\n  group_size: 1\n")) == 2
+    assert problems(text.replace("mini_batches: 5", "mini_batches: 4")) == []
+
+
+def test_bounds_of_the_correction(problems: Problems, good: str) -> None:
+    text = (
+        good + "    epochs: 0\n    correction:\n      weights: tokens\n      truncate: 0.5\n      reject: {low: 1.1, high: 0.9}\n"
+    )
+    assert problems(text) == [
+        "x.yaml:19: stages.0.epochs: must be greater than 0, not 0",
+        "x.yaml:21: stages.0.correction.weights: must be token, sequence or none, not 'tokens'",
+        "x.yaml:22: stages.0.correction.truncate: must be at least 1, not 0.5",
+        "x.yaml:23: stages.0.correction.reject.low: must be at most 1, not 1.1",
+        "x.yaml:23: stages.0.correction.reject.high: must be at least 1, not 0.9",
+    ]
+    assert problems(good + "    correction: {weights: sequence, reject: {ratio: geometric, low: 1, high: 1}}\n") == []
 
 
 def test_nucleus_sampling(problems: Problems, good: str) -> None:
@@ -59,22 +65,6 @@ def test_several_stages(problems: Problems, good: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("key", "name", "reason", "allowed"),
-    [
-        ("advantage", "gae", "comes with a later release: it needs the values of a critic", "grpo"),
-        ("advantage", "remax", "comes with a later release: it needs the rewards of greedy baselines", "grpo"),
-        ("advantage", "rloo", "comes with a later release", "grpo"),
-        ("advantage", "gripo", "unknown advantage", "grpo"),
-        ("loss", "gspo", "comes with a later release", "vanilla"),
-        ("loss", "bypass_mode", "comes with a later release: it needs rollout correction", "vanilla"),
-        ("loss", "vanila", "unknown loss", "vanilla"),
-    ],
-)
-def test_methods_that_are_not_there(problems: Problems, good: str, key: str, name: str, reason: str, allowed: str) -> None:
-    assert problems(good + f"    {key}: {name}\n") == [f"x.yaml:19: stages.0.{key}: '{name}': {reason}; allowed: {allowed}"]
-
-
 def test_a_relative_run_folder_on_a_cluster(problems: Problems, good: str) -> None:
     text = good + "cluster: {address: auto}\n"
     assert problems(text) == [
@@ -84,6 +74,15 @@ def test_a_relative_run_folder_on_a_cluster(problems: Problems, good: str) -> No
     assert problems(text.replace("runs/demo", "s3://bucket/demo")) == [
         "x.yaml:3: run.dir: must be a folder of a mounted file system, not the URI 's3://bucket/demo'"
     ]
+
+
+def test_a_relative_run_folder_in_a_ray_job(problems: Problems, good: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert problems(good) == [
+        "x.yaml:3: run.dir: must be an absolute path in a Ray job, not 'runs/demo': the job's working directory is lost with the "
+        "job; add run.dir=/PATH to the command"
+    ]
+    assert problems(good, "run.dir=/shared/demo") == problems(good, "run.dir=~/demo") == []
 
 
 @pytest.mark.parametrize(
@@ -235,11 +234,9 @@ def test_wsd_needs_a_decay_that_fits(problems: Problems, tuning: str) -> None:
     ]
 
 
-def test_adapters_are_not_for_rlvr(problems: Problems, good: str, tuning: str) -> None:
+def test_adapters_are_for_every_kind_of_stage(problems: Problems, good: str, tuning: str) -> None:
     lora = "policy:\n  lora: {rank: 8}\n"
-    assert problems(good + "rollout: {max_new_tokens: 8}\n" + lora) == [
-        "x.yaml:21: policy.lora: is for stages of kind cpt and sft; rlvr with adapters comes with a later release"
-    ]
+    assert problems(good + lora) == []
     assert problems(tuning + lora) == []
 
 
@@ -273,27 +270,31 @@ def test_model_packages_are_those_of_the_models_package() -> None:
     assert tuple(ast.literal_eval(key) for key in packaged.keys if key) == MODEL_PACKAGES
 
 
-@pytest.fixture(scope="module")
-def verl_source() -> ast.Module:
-    """verl's registries, read and not imported: the import takes half a minute."""
-    package = find_spec("verl")
-    assert package and package.origin
-    return ast.parse((Path(package.origin).parent / "trainer/ppo/core_algos.py").read_text())
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("overlong: {soft_buffer: 65}", "overlong.soft_buffer: must be at most rollout.max_new_tokens = 64, not 65"),
+        ("overlong: {penalty: 0.5}", "overlong: does nothing: it needs mask: true, or a soft_buffer above 0"),
+        (
+            "dynamic_sampling: {min_mean: 0.9, max_mean: 0.1}",
+            "dynamic_sampling.min_mean: must be at most max_mean = 0.1, not 0.9",
+        ),
+        ("difficulty: {hopeless: 0.5, solved: 0.5}", "difficulty.hopeless: must be below solved = 0.5, not 0.5"),
+    ],
+)
+def test_sections_on_what_is_learned_from(problems: Problems, good: str, section: str, problem: str) -> None:
+    assert problems(good + f"    {section}\n") == [f"x.yaml:19: stages.0.{problem}"]
 
 
-def test_every_advantage_of_verl_is_allowed_or_refused_with_a_reason(verl_source: ast.Module) -> None:
-    (enum,) = [node for node in verl_source.body if isinstance(node, ast.ClassDef) and node.name == "AdvantageEstimator"]
-    names = {ast.literal_eval(node.value) for node in enum.body if isinstance(node, ast.Assign)}
-    assert names == {*ADVANTAGES, *REFUSED_ADVANTAGES}
-    assert names >= GROUP_ADVANTAGES
+@pytest.mark.parametrize("section", ["dynamic_sampling", "difficulty"])
+def test_candidates_that_follow_from_scores_are_not_sampled_ahead(problems: Problems, good: str, section: str) -> None:
+    assert problems(good + f"    {section}: {{}}\n    asynchronous: {{staleness: 1}}\n") == [
+        f"x.yaml:19: stages.0.{section}: cannot be had with asynchronous: "
+        "which prompts a step takes would follow from how far other steps had come"
+    ]
 
 
-def test_every_loss_of_verl_is_allowed_or_refused_with_a_reason(verl_source: ast.Module) -> None:
-    names = {
-        ast.literal_eval(decorator.args[0])
-        for node in verl_source.body
-        if isinstance(node, ast.FunctionDef)
-        for decorator in node.decorator_list
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "register_policy_loss"
-    }
-    assert names == {*LOSSES, *REFUSED_LOSSES}
+def test_sections_on_what_is_learned_from_at_their_bounds(problems: Problems, good: str) -> None:
+    sections = ("overlong: {soft_buffer: 64}", "dynamic_sampling: {min_mean: 0.5, max_mean: 0.5}", "difficulty: {solved: 0.01}")
+    assert problems(good + "".join(f"    {section}\n" for section in sections)) == []
+    assert len(problems(good + "    dynamic_sampling: {max_refills: 0}\n    difficulty: {rest: 0}\n")) == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tower_rl.config.schema import SftStage
+from tower_rl.config.stages import SftStage
 from tower_rl.data import feed as feeds
 from tower_rl.data.corpus.records import TOKENS
 from tower_rl.data.feed import StreamingFeed, Taken

@@ -10,16 +10,18 @@ from helpers import Largest
 from tower_rl.losses.logprobs import AlignedHead, LogprobHead
 
 
+@pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("chunk", [1, 3, 8, 100])
-def test_values_and_gradients_do_not_depend_on_the_chunk(chunk):
+def test_values_and_gradients_do_not_depend_on_the_chunk(chunk, softcap):
     torch.manual_seed(0)
     hidden, weight = torch.randn(8, 5, requires_grad=True), torch.nn.Parameter(torch.randn(11, 5))
     targets, upstream = torch.randint(11, (8,)), torch.randn(8)
-    logits = hidden @ weight.T / 0.7
+    logits = hidden @ weight.T
+    logits = (logits if softcap is None else softcap * torch.tanh(logits / softcap)) / 0.7
     expected = torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
     wanted = torch.autograd.grad((expected * upstream).sum(), (hidden, weight))
 
-    logprobs, entropies = LogprobHead(weight, chunk)(hidden, targets, 0.7)
+    logprobs, entropies = LogprobHead(weight, chunk, softcap)(hidden, targets, 0.7)
     found = torch.autograd.grad((logprobs * upstream).sum(), (hidden, weight))
     torch.testing.assert_close(logprobs, expected)
     torch.testing.assert_close(entropies, torch.distributions.Categorical(logits=logits).entropy())

@@ -1,14 +1,27 @@
 """The preference losses against loops over numbers, hand-worked values, and their independence of how a batch is split."""
 
 from dataclasses import replace
+from itertools import product
 from math import exp, log
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from preference_scores import scores
 from torch.autograd import gradcheck
 
-from tower_rl.losses.preference import LOSSES, NEEDS_REFERENCE, WEIGHTED, Objective, Scores, Weighting, Whole, preference_loss
+from tower_rl.config import rules, schema, stages
+from tower_rl.losses.preference import (
+    LOGISTIC,
+    LOSSES,
+    NEEDS_REFERENCE,
+    WEIGHTED,
+    Objective,
+    Scores,
+    Weighting,
+    Whole,
+    preference_loss,
+)
 
 OBJECTIVES = {
     "dpo": Objective("dpo", 0.3),
@@ -258,3 +271,33 @@ def test_options_that_a_loss_would_not_heed_are_refused():
     ]:
         with pytest.raises(ValueError, match=said):
             Objective(name, 1.0, **options)
+
+
+def stage(loss, **options):
+    """A stage as the configuration has it."""
+    facts = {"name": "p", "kind": "preference", "steps": 1, "prompts_per_round": 2}
+    return stages.PreferenceStage(**facts | {"loss": loss, "nll_weight": float(loss == "orpo")} | options)
+
+
+def test_the_configuration_knows_the_same_losses():
+    assert get_args(stages.PreferenceStage.model_fields["loss"].annotation) == tuple(LOSSES)
+    assert {name for name in LOSSES if stage(name).needs_reference} == NEEDS_REFERENCE
+    assert set(rules.LOGISTIC) == LOGISTIC and set(rules.WEIGHTED) == WEIGHTED
+    alignments = stages.Weighting.model_fields["alignment"].annotation
+    assert alignments == get_type_hints(Weighting)["alignment"]
+
+
+def test_the_configuration_refuses_what_objectives_refuse():
+    options = [("label_smoothing", 0.1, 0.1), ("margin", 0.5, 0.5), ("weighting", WEIGHTINGS[0], stages.Weighting())]
+    refused = 0
+    for name, (option, value, configured) in product(LOSSES, options):
+        config = schema.Config.model_construct(stages=[stage(name, **{option: configured})])
+        keys = [key for key, _ in rules.preferences_consistent(config)]
+        try:
+            Objective(name, 1.0, **{option: value})
+        except ValueError:
+            assert keys == [("stages", 0, option)]
+            refused += 1
+        else:
+            assert keys == []
+    assert refused == 9

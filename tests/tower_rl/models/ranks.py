@@ -1,24 +1,28 @@
 """One rank of the trainer tests, run as a process of its own: FOLDER OUTPUT STAGES, by helpers.run_ranks.
 
-For each ZeRO stage: the loss and whole gradients before the first optimizer step, then one step, then a checkpoint.
+For each ZeRO stage: the loss and whole gradients before the first optimizer step, then one step, then a checkpoint. For some
+the same gradients with rollout correction.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from deepspeed.utils import safe_get_full_grad
-from helpers import random_groups
+from helpers import plain_model, random_groups, sampled_groups
 
-from tower_rl.batching import assemble
+from tower_rl.batching import assemble, rescored
 from tower_rl.config.schema import Policy
+from tower_rl.config.stages import Correction, Rejection
 from tower_rl.losses.policy import Objective
 from tower_rl.models.trainer import Trainer
 
 SIZES = (3, 2, 4)
 BUDGET = 60
 OBJECTIVE = Objective("vanilla", "token-mean", 0.2, 0.2, 0.0, "k3")
+CORRECTION = Correction(weights="token", truncate=1.2, reject=Rejection(ratio="geometric", low=0.8, high=1.25))
 
 
 def main(folder: Path, output: Path, stages: list[int]) -> None:
@@ -36,9 +40,24 @@ def main(folder: Path, output: Path, stages: list[int]) -> None:
         trainer.engine.step()
         np.savez(output / f"grads-{world}-{stage}-{rank}.npz", **found)
         trainer.export(output / f"export-{world}-{stage}")
+    for stage in {0, 3} & set(stages):
+        corrected(folder, output, stage)
     if world == 1:
         checkpoint(folder, output, batch)
     torch.distributed.destroy_process_group()
+
+
+def corrected(folder: Path, output: Path, stage: int) -> None:
+    """The gradients where the old log-probabilities are the ranks' own, and what that corrects."""
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    groups, advantages = sampled_groups(plain_model(folder), 0, SIZES, temperature=0.7)
+    batch = assemble(groups, advantages, ranks=world, budget=BUDGET, temperature=0.7)[rank]
+    trainer = Trainer(folder, "float32", Policy(zero_stage=stage, logprob_chunk=7), seed=0)
+    result = trainer.accumulate(rescored(batch, trainer.score(batch)), replace(OBJECTIVE, correction=CORRECTION))
+    found = {f"figure {name}": np.array(value) for name, value in result.sums.items()}
+    for name, parameter in trainer.network.named_parameters():
+        found[name] = safe_get_full_grad(parameter).float().numpy().copy()
+    np.savez(output / f"corrected-{world}-{stage}-{rank}.npz", **found)
 
 
 def checkpoint(folder: Path, output: Path, batch) -> None:

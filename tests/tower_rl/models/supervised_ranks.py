@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from deepspeed.runtime.zero import GatheredParameters
 from deepspeed.utils import safe_get_full_grad
 from helpers import supervised_packs
 
@@ -66,9 +67,10 @@ def resume(folder: Path, output: Path, name: str, dtype: str, policy: Policy, pa
     straight.export(output / f"straight-{name}-{WORLD}")
     resumed.export(output / f"resumed-{name}-{WORLD}")
     found = {}
-    for n, _, _ in straight.described():
-        with straight.whole([n]) as (a,), resumed.whole([n]) as (b,):
-            found |= {f"straight/{n}": a.float().numpy().copy(), f"resumed/{n}": b.float().numpy().copy()}
+    for kind, trainer in (("straight", straight), ("resumed", resumed)):
+        for n, p in trainer.network.named_parameters():  # adapters too, which an export merges
+            with GatheredParameters([p]):
+                found[f"{kind}/{n}"] = p.detach().float().numpy().copy()
     np.savez(output / f"resume-{name}-{WORLD}-{RANK}.npz", **found)
 
 

