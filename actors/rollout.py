@@ -61,6 +61,7 @@ class RolloutEngine:
         from vllm.config.weight_transfer import WeightTransferConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
         from actors import shared_memory
 
@@ -75,6 +76,8 @@ class RolloutEngine:
                 dtype=cast("Any", settings.dtype),
                 max_model_len=settings.max_model_len,
                 tensor_parallel_size=settings.tensor_parallel,
+                # A worker in a process of its own is waited for in a busy loop, on the cores that it computes on.
+                distributed_executor_backend=UniProcExecutor if settings.tensor_parallel == 1 else "mp",
                 gpu_memory_utilization=settings.gpu_memory_utilization if settings.on_gpu else 0.9,
                 enforce_eager=not settings.on_gpu,  # compiling for the CPU takes minutes
                 logprobs_mode="processed_logprobs",  # the default is before temperature
@@ -105,8 +108,9 @@ class RolloutEngine:
             max_tokens=self.settings.max_new_tokens,
             stop_token_ids=list(self.settings.stop_token_ids),
             logprobs=0,
+            flat_logprobs=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            skip_special_tokens=True,
+            detokenize=False,  # token by token would take the cores that the engine computes on
         )
         name = f"{prompt.cursor}-{next(self.numbers)}"
         async with self.admission:  # no weight update ends while vLLM knows a request only in part
@@ -116,7 +120,7 @@ class RolloutEngine:
             final = cast("Any", await queue.get())
         finally:
             del self.requests[name]
-        return Group(prompt, tuple(_rollout(o, request.versions(o.index, len(o.token_ids))) for o in final.outputs))
+        return Group(prompt, tuple(self._rollout(o, request.versions(o.index, len(o.token_ids))) for o in final.outputs))
 
     async def probe(self, token_ids: Sequence[int]) -> Floats:
         """[len - 1] log-probabilities of the tokens after the first, at temperature 1."""
@@ -180,23 +184,19 @@ class RolloutEngine:
         for name, request in self.requests.items():
             request.changes.append((self.version, made[name]))
 
+    def _rollout(self, output: Any, versions: Ints) -> Rollout:
+        text = self.engine.get_tokenizer().decode(output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return Rollout(
+            token_ids=np.asarray(output.token_ids, np.int32),
+            logprobs=np.array(output.logprobs.logprobs, np.float32),
+            text=text,
+            stop_reason=StopReason(output.finish_reason),
+            policy_versions=versions,
+        )
+
     def shutdown(self) -> None:
         """End the engine's processes."""
         self.engine.shutdown()
-
-
-def _rollout(output: Any, versions: Ints) -> Rollout:
-    token_ids = np.asarray(output.token_ids, np.int32)
-    logprobs = np.array(
-        [entry[token].logprob for token, entry in zip(output.token_ids, output.logprobs, strict=True)], np.float32
-    )
-    return Rollout(
-        token_ids=token_ids,
-        logprobs=logprobs,
-        text=output.text,
-        stop_reason=StopReason(output.finish_reason),
-        policy_versions=versions,
-    )
 
 
 class Engines:
