@@ -175,7 +175,8 @@ class RlvrRanks(Ranks):
         from tower_rl.losses.policy import Objective
 
         result, sums = await self.step(batches, Objective.of(self.stage), step)
-        means = {name: value / batches[0].global_tokens for name, value in sums.items()}
+        scored = max(1.0, sums.pop("scored"))  # in a step without any advantage, no tokens
+        means = {name: value / scored for name, value in sums.items()}
         return replace(result, metrics={**means, **result.metrics})
 
 

@@ -185,7 +185,8 @@ class RolloutEngine:
             request.changes.append((self.version, made[name]))
 
     def _rollout(self, output: Any, versions: Ints) -> Rollout:
-        text = self.engine.get_tokenizer().decode(output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        tokenizer = cast("Any", self.engine.get_tokenizer())
+        text = tokenizer.decode(output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return Rollout(
             token_ids=np.asarray(output.token_ids, np.int32),
             logprobs=np.array(output.logprobs.logprobs, np.float32),

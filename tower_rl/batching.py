@@ -1,7 +1,7 @@
 """Scored groups become packed micro-batches, balanced over ranks. Pure numpy."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from heapq import heapreplace
 
@@ -42,14 +42,31 @@ def assemble(
     """
     pieces = _pieces(groups, advantages, budget)
     bins = _balance(pieces, ranks, budget)
-    lengths = [len(r.token_ids) for g in groups for r in g.rollouts]
     micro_batches = [_pack(b) if b else empty() for b in bins]
-    return [
-        Batch(
-            tuple(micro_batches[rank::ranks]), global_tokens=sum(lengths), global_rollouts=len(lengths), temperature=temperature
-        )
-        for rank in range(ranks)
-    ]
+    return [counted(Batch(tuple(micro_batches[rank::ranks]), 0, 0, temperature), groups) for rank in range(ranks)]
+
+
+def counted(batch: Batch, groups: Sequence[Group]) -> Batch:
+    """The batch as a part of these groups: over their tokens and rollouts the means of the loss are taken."""
+    lengths = [len(r.token_ids) for g in groups for r in g.rollouts]
+    return replace(batch, global_tokens=sum(lengths), global_rollouts=len(lengths))
+
+
+def audible(groups: Sequence[Group], advantages: Sequence[Advantages]) -> tuple[list[Group], list[Advantages]]:
+    """The rollouts with an advantage other than 0, which alone have a gradient where `skips_silent` (tower_rl.config.methods)."""
+    return select(groups, advantages, lambda _, advantage: bool(np.any(advantage)))
+
+
+def select(
+    groups: Sequence[Group], advantages: Sequence[Advantages], wanted: Callable[[Rollout, Floats], bool]
+) -> tuple[list[Group], list[Advantages]]:
+    """The wanted rollouts with their advantages; groups of which nothing remains leave."""
+    kept: list[tuple[Group, Advantages]] = []
+    for group, values in zip(groups, advantages, strict=True):
+        some = [(r, v) for r, v in zip(group.rollouts, values, strict=True) if wanted(r, v)]
+        if some:
+            kept.append((Group(group.prompt, tuple(r for r, _ in some)), [v for _, v in some]))
+    return [group for group, _ in kept], [values for _, values in kept]
 
 
 def divide(groups: int, mini_batches: int, epochs: int, seed: Sequence[int]) -> tuple[list[list[int]], list[int]]:
@@ -121,7 +138,7 @@ def _balance(pieces: Sequence[Piece], ranks: int, budget: int) -> list[list[Piec
     def fits(each: int) -> bool:
         return _tokens(_spread(order, each * ranks)[0]) <= budget
 
-    least = most = -(-_tokens(pieces) // (budget * ranks))
+    least = most = max(1, -(-_tokens(pieces) // (budget * ranks)))  # nothing is an empty micro-batch for each rank
     stride = 1
     while not fits(most):
         least, most, stride = most + 1, most + stride, 2 * stride

@@ -6,6 +6,7 @@ Both are DAPO's (arXiv 2503.14476, section 3.4).
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tower_rl.batching import select
 from tower_rl.config.sampling import Overlong
 from tower_rl.protocols import VerifierPool
 from tower_rl.types import Advantages, Group, ScoredGroup, StopReason
@@ -43,9 +44,4 @@ def uncut(groups: Sequence[Group], advantages: Sequence[Advantages]) -> tuple[li
     It comes after the advantages: in DAPO and in TRL (`mask_truncated_completions`) only the loss of a cut response is masked,
     its reward counts in the mean and the deviation of its group.
     """
-    kept: list[tuple[Group, Advantages]] = []
-    for group, values in zip(groups, advantages, strict=True):
-        whole = [(r, v) for r, v in zip(group.rollouts, values, strict=True) if r.stop_reason is not StopReason.LENGTH]
-        if whole:
-            kept.append((Group(group.prompt, tuple(r for r, _ in whole)), [v for _, v in whole]))
-    return [group for group, _ in kept], [values for _, values in kept]
+    return select(groups, advantages, lambda rollout, _: rollout.stop_reason is not StopReason.LENGTH)

@@ -8,7 +8,7 @@ from helpers import prompt, random_groups, rollout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tower_rl.batching import assemble, divide
+from tower_rl.batching import assemble, audible, counted, divide
 from tower_rl.types import Group
 
 
@@ -71,6 +71,26 @@ def test_no_more_micro_batches_than_needed(lengths, ranks, count):
     groups = [Group(prompt([1, 2], i), (rollout([3] * (n - 2), [-1] * (n - 2)),)) for i, n in enumerate(lengths)]
     batches = assemble(groups, [np.ones(1, np.float32)] * len(groups), ranks=ranks, budget=1024, temperature=1.0)
     assert sum(len(b.micro_batches) for b in batches) == count
+
+
+def test_rollouts_without_advantage_stay_out_and_still_count():
+    groups, advantages = random_groups(5, (3, 2, 2))
+    advantages[0][1] = 0
+    advantages[1][:] = 0
+    advantages[2] = [np.zeros(len(groups[2].rollouts[0].token_ids)), np.eye(1, len(groups[2].rollouts[1].token_ids))[0]]
+    (batch,) = assemble(*audible(groups, advantages), ranks=1, budget=200, temperature=1.0)
+    found = [m.targets[m.rows == row].tolist() for m in batch.micro_batches for row in range(len(m.mask))]
+    kept = [groups[0].rollouts[0], groups[0].rollouts[2], groups[2].rollouts[1]]
+    assert sorted(found) == sorted(r.token_ids.tolist() for r in kept)
+    whole = counted(batch, groups)
+    assert whole.global_rollouts == 7 > batch.global_rollouts
+    assert whole.global_tokens == sum(len(r.token_ids) for g in groups for r in g.rollouts) > batch.global_tokens
+
+
+def test_nothing_is_an_empty_micro_batch_for_each_rank():
+    batches = assemble([], [], ranks=3, budget=10, temperature=1.0)
+    assert [len(b.micro_batches) for b in batches] == [1, 1, 1]
+    assert not any(m.mask.any() for b in batches for m in b.micro_batches)
 
 
 def test_a_rollout_beyond_the_budget_is_an_error():

@@ -36,6 +36,8 @@ class Loss:
     """The only aggregation that it knows; None where it heeds the key."""
     splits: bool = True
     """Whether it is the same however a batch is split into micro-batches."""
+    silent: bool = True
+    """Whether tokens of advantage 0 have no gradient, and change that of no other."""
 
 
 ADVANTAGES = {
@@ -56,12 +58,12 @@ LOSSES = {
     "cispo": Loss(),
     "sapo": Loss(clips=False, options=("tau_pos", "tau_neg"), aggregation="seq-mean-token-mean"),
     "geo_mean": Loss(aggregation="seq-mean-token-mean"),
-    "clip_cov": Loss(options=("clip_cov_ratio", "clip_cov_lb", "clip_cov_ub"), splits=False),
-    "kl_cov": Loss(clips=False, options=("kl_cov_ratio", "ppo_kl_coef"), splits=False),
+    "clip_cov": Loss(options=("clip_cov_ratio", "clip_cov_lb", "clip_cov_ub"), splits=False, silent=False),
+    "kl_cov": Loss(clips=False, options=("kl_cov_ratio", "ppo_kl_coef"), splits=False, silent=False),
     "dppo_tv": Loss(options=("clip_ratio_c",)),
     "dppo_kl": Loss(options=("clip_ratio_c",)),
     "gpg": Loss(clips=False),
-    "dro": Loss(clips=False, options=("dro_beta",)),
+    "dro": Loss(clips=False, options=("dro_beta",), silent=False),
 }
 
 _LATER = "comes with a later release"
@@ -75,6 +77,11 @@ REFUSED_ADVANTAGES = {
 REFUSED_LOSSES = {"bypass_mode": "it is rollout correction around vanilla or plain REINFORCE, no loss of its own"}
 
 Finding = tuple[KeyPath, str]
+
+
+def skips_silent(stage: RlvrStage) -> bool:
+    """Whether rollouts whose advantage is 0 can stay out of all passes: the loss gives them no gradient, nor does a KL term."""
+    return LOSSES[stage.loss].silent and (stage.kl_coefficient == 0 or stage.kl_in == "reward")
 
 
 def rlvr_stages(config: Config) -> list[tuple[int, RlvrStage]]:

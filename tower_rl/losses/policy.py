@@ -74,8 +74,8 @@ def policy_loss(
         corrected: what each token counts. Rejected ones are tokens of weight 0: they stay in the denominators.
 
     Returns:
-        the loss [] and sums over this micro-batch's tokens: `clip_share`, `kl`, `mismatch/mean`, `mismatch/outside`, and those of
-        the correction.
+        the loss [], `scored` tokens of this micro-batch, and sums over them: `clip_share`, `kl`, `mismatch/mean`,
+        `mismatch/outside`, and those of the correction.
     """
     info: dict[str, Any] = {
         "dp_size": over.ranks,
@@ -95,7 +95,7 @@ def policy_loss(
     )
     if objective.loss == "geo_mean":  # verl takes the mean over the rows of the micro-batch, whatever the global counts
         loss = loss * len(mask) * over.ranks / over.rollouts
-    sums = mismatch(logprobs.detach() - old_logprobs, mask)
+    sums = mismatch(logprobs.detach() - old_logprobs, mask) | {"scored": mask.sum()}
     clipped = told.get("actor/pg_clipfrac", 0.0) * weight.sum()  # a share of the micro-batch; losses that do not clip tell none
     sums["clip_share"] = clipped.round()
     if corrected is not None:

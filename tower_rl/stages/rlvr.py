@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tower_rl import advantage
-from tower_rl.batching import assemble, divide
-from tower_rl.config.methods import ADVANTAGES
+from tower_rl.batching import assemble, audible, counted, divide
+from tower_rl.config.methods import ADVANTAGES, skips_silent
 from tower_rl.config.schema import Config
 from tower_rl.config.stages import RlvrStage
 from tower_rl.data.stream import PromptStream
@@ -160,7 +160,9 @@ async def prepare(
 ) -> list[Batch]:
     """One batch a rank, with all log-probabilities that its updates need; to be called before the first update of a step."""
     budget, temperature = config.policy.tokens_per_micro_batch, config.rollout.temperature
-    batches = assemble(groups, advantages, ranks=parts.learner.workers, budget=budget, temperature=temperature)
+    heard = audible(groups, advantages) if skips_silent(stage) else (groups, advantages)
+    batches = assemble(*heard, ranks=parts.learner.workers, budget=budget, temperature=temperature)
+    batches = [counted(batch, groups) for batch in batches]
     if parts.reference is not None and stage.kl_in == "loss":
         with clock("reference"):
             batches = await parts.reference.annotate(batches)

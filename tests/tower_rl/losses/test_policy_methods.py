@@ -86,6 +86,23 @@ def test_shares_of_a_micro_batch_depend_on_the_split(loss):
     assert not LOSSES[loss].splits
 
 
+@pytest.mark.parametrize(("loss", "aggregation"), COMBINATIONS)
+def test_rows_without_advantage_can_stay_out_where_the_table_says_so(loss, aggregation):
+    """Out of the pass, but not out of the counts."""
+    values, heard, silent = list(batch()), [0, 2, 3], [1, 4, 5]
+    values[3] = values[3].clone()
+    values[3][silent] = 0
+    objective = Objective.of(stage(loss, aggregation, options=SHARES.get(loss)))
+    tokens, rollouts = int(values[-1].sum()), len(values[0])
+    whole, (gradient,), _ = found(objective, [values], 1, tokens, rollouts)
+    part, (gradient_of_part,), _ = found(objective, [[v[heard] for v in values]], 1, tokens, rollouts)
+    assert gradient[heard].abs().max() > 1e-3, "a gradient of zero proves nothing"
+    same = torch.allclose(gradient[heard], gradient_of_part, atol=1e-7) and not gradient[silent].any()
+    assert same == LOSSES[loss].silent
+    if same:
+        assert part == pytest.approx(whole, abs=1e-6)
+
+
 def test_a_loss_heeds_what_the_table_says_it_heeds():
     def value(**changes):
         torch.manual_seed(0)

@@ -40,6 +40,8 @@ def main(folder: Path, output: Path, stages: list[int]) -> None:
         trainer.engine.step()
         np.savez(output / f"grads-{world}-{stage}-{rank}.npz", **found)
         trainer.export(output / f"export-{world}-{stage}")
+        nothing = assemble([], [], ranks=world, budget=BUDGET, temperature=0.7)[rank]
+        assert trainer.update(nothing, OBJECTIVE, 1e-3).grad_norm == 0
     for stage in {0, 3} & set(stages):
         corrected(folder, output, stage)
     if world == 1:

@@ -17,6 +17,7 @@ from tower_rl.models.load import load_model
 from tower_rl.models.packed import PackedPolicy, scatter, score
 from tower_rl.reporting.progress import Progress
 from tower_rl.runfolder import Mode, RunFolder
+from tower_rl.stages import rlvr
 from tower_rl.stages.clock import Clock
 from tower_rl.stages.journal import RlvrJournal
 from tower_rl.stages.rlvr import Parts, averaged, learn
@@ -89,14 +90,25 @@ class InProcess:
         return StepResult(sums.pop("loss"), 1.0, 0.1, batch.global_tokens, sums)
 
 
-def taught(tmp_path, model, options, learner=InProcess):
-    """What `learn` answers to made-up rollouts of the model, up to noise, and the learner after it."""
+class Counting(InProcess):
+    """Knows how many rollouts it was given."""
+
+    async def update(self, batches, step):
+        self.rollouts = sum(int(m.mask.any(1).sum()) for b in batches for m in b.micro_batches)
+        return await super().update(batches, step)
+
+
+def taught(tmp_path, model, options, learner=InProcess, equal=()):
+    """What `learn` answers to made-up rollouts of the model, up to noise, and the learner after it; groups may score equally."""
+    tmp_path.mkdir(exist_ok=True)
     (tmp_path / "c.yaml").write_text(CONFIG.format(folder=tmp_path / "run", model=model, options=options))
     config = load(tmp_path / "c.yaml")
     stage = config.stages[0]
     groups, _ = sampled_groups(plain_model(model), 1, SIZES, TEMPERATURE)
     rng = np.random.default_rng(2)
-    judged = [ScoredGroup(g.prompt, g.rollouts, tuple(scored(float(rng.random())) for _ in g.rollouts)) for g in groups]
+    scores = [np.full(n, 0.5) if i in equal else rng.random(n) for i, n in enumerate(SIZES)]
+    verdicts = [tuple(scored(float(score)) for score in own) for own in scores]
+    judged = [ScoredGroup(g.prompt, g.rollouts, own) for g, own in zip(groups, verdicts, strict=True)]
     ranks = learner(model, stage)
     parts = Parts(None, None, ranks if stage.kl_coefficient else None, ranks, None)
     with RunFolder.create(config, dump(config), Mode.NEW) as folder:
@@ -126,6 +138,26 @@ def test_one_mini_batch_and_one_epoch_are_one_update_over_the_samplers_log_proba
     assert asyncio.run(other.update(batches, STEP)) == result
     for found, expected in zip(ranks.policy.parameters(), other.policy.parameters(), strict=True):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("options", ["aggregation: token-mean", "mini_batches: 2, aggregation: seq-mean-token-mean"])
+def test_rollouts_without_advantage_are_not_computed_and_still_count(tiny_model, tmp_path, monkeypatch, options):
+    _, _, result, ranks = taught(tmp_path / "skipped", tiny_model, options, Counting, equal=(0, 2))
+    monkeypatch.setattr(rlvr, "skips_silent", lambda stage: False)
+    _, _, expected, every = taught(tmp_path / "computed", tiny_model, options, Counting, equal=(0, 2))
+    assert ranks.rollouts < every.rollouts <= sum(SIZES)
+    assert result.loss == pytest.approx(expected.loss, abs=1e-6)
+    assert_same_weights(ranks, every.policy.model, plain_model(tiny_model))
+
+
+def test_where_no_rollout_has_an_advantage_ranks_take_their_step_over_nothing(tiny_model, tmp_path):
+    _, _, result, ranks = taught(tmp_path, tiny_model, "mini_batches: 2", Counting, equal=range(len(SIZES)))
+    assert (ranks.rollouts, len(ranks.steps), result.loss) == (0, 2, 0)
+
+
+def test_with_a_kl_term_every_rollout_is_computed(tiny_model, tmp_path):
+    *_, ranks = taught(tmp_path, tiny_model, "kl_coefficient: 0.1", Counting, equal=(0, 2))
+    assert ranks.rollouts == sum(SIZES)
 
 
 @pytest.mark.parametrize(("mini_batches", "epochs"), [(2, 2), (1, 3), (5, 1)])

@@ -89,7 +89,8 @@ class InProcess:
             sums = {k: sums.get(k, 0.0) + float(v) for k, v in parts.items()}
         self.optimizer.step()
         self.optimizer.zero_grad()
-        metrics = {k: v / batch.global_tokens for k, v in sums.items()} | {"entropy": 1.0}
+        scored = max(1.0, sums.pop("scored"))
+        metrics = {k: v / scored for k, v in sums.items()} | {"entropy": 1.0}
         return StepResult(float(loss.detach()), 1.0, 0.0, batch.global_tokens, metrics)
 
     async def save(self, folder):

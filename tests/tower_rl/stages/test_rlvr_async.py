@@ -129,7 +129,8 @@ class World:
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.training = False
-        return StepResult(float(loss.detach()), 1.0, 0.0, batch.global_tokens, {k: v / over.tokens for k, v in sums.items()})
+        scored = max(1.0, sums.pop("scored"))
+        return StepResult(float(loss.detach()), 1.0, 0.0, batch.global_tokens, {k: v / scored for k, v in sums.items()})
 
     async def score(self, batches):
         return [rescored(batch, [self.logprobs(m).detach().numpy() for m in batch.micro_batches]) for batch in batches]
