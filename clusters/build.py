@@ -182,15 +182,14 @@ def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequenc
 def _references(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> References:
     threads = max(1, len(os.sched_getaffinity(0)) // len(placed))
     env = rank_env(len(placed), bool(placed[0]["num_gpus"]))
+    partitioned = config.reference.zero_stage == 3
+    actor, kind = (ReferenceRank, ReferenceGroup) if partitioned else (ReferenceActor, References)
     handles = []
     for i, options_ in enumerate(placed):
         log = str(place.logs / f"reference-{i}.log")
         arguments = (str(place.model), config.model.dtype, config.policy.logprob_chunk, threads, log)
-        if config.reference.zero_stage == 3:
-            handles.append(spawn(ReferenceRank, f"reference-{i}", options_, env, *arguments, i, len(placed)))
-        else:
-            handles.append(spawn(ReferenceActor, f"reference-{i}", options_, env, *arguments))
-    kind = ReferenceGroup if config.reference.zero_stage == 3 else References
+        rank = (i, len(placed)) if partitioned else ()
+        handles.append(spawn(actor, f"reference-{i}", options_, env, *arguments, *rank))
     return kind(handles, config.reference.timeout_s)
 
 

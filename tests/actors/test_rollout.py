@@ -7,6 +7,7 @@ import pytest
 
 from actors.rollout import Engines
 from tower_rl.batching import assemble
+from tower_rl.models.load import load_tokenizer
 from tower_rl.protocols import DeadlineExceeded
 
 pytestmark = pytest.mark.ray
@@ -16,7 +17,9 @@ async def groups_of(engines, prompts, samples):
     return [g async for g in engines.generate(prompts, samples)]
 
 
-async def test_every_prompt_gets_its_group(spine, prompts):
+async def test_every_prompt_gets_its_group(spine, prompts, tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     groups = await groups_of(spine.engines, prompts, 3)
     assert sorted(g.prompt.cursor for g in groups) == [p.cursor for p in prompts]
     for rollout in (r for g in groups for r in g.rollouts):
@@ -25,6 +28,8 @@ async def test_every_prompt_gets_its_group(spine, prompts):
         assert (rollout.logprobs <= 0).all()
         assert rollout.stop_reason == ("stop" if rollout.token_ids[-1] == 2 else "length")
         assert 2 not in rollout.token_ids[:-1]
+        plain = [i for i in rollout.token_ids.tolist() if i not in special]
+        assert rollout.text == tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(plain))
     assert {len(g.rollouts) for g in groups} == {3}
     assert len({r.token_ids.tobytes() for g in groups for r in g.rollouts}) > len(groups), "samples of a group differ"
     assert spine.engines.open == [0]
