@@ -68,12 +68,14 @@ class InProcess:
 
     @torch.no_grad()
     def _sample(self, prompt, samples):
-        tokens = torch.tensor([prompt.token_ids] * samples)
+        past, last, sampled = None, torch.tensor([prompt.token_ids] * samples), []
         for _ in range(8):
-            token = torch.distributions.Categorical(logits=self.engine(tokens).logits[:, -1]).sample()
-            tokens = torch.cat([tokens, token[:, None]], 1)
-        self.sampled.append(float((tokens[:, -8:] % 2 == 0).float().mean()))
-        made = [rollout(t, np.zeros(8), self.version) for t in tokens[:, -8:].numpy()]
+            output = self.engine(last, past_key_values=past, use_cache=True)
+            past, last = output.past_key_values, torch.distributions.Categorical(logits=output.logits[:, -1]).sample()[:, None]
+            sampled.append(last)
+        tokens = torch.cat(sampled, 1)
+        self.sampled.append(float((tokens % 2 == 0).float().mean()))
+        made = [rollout(t, np.zeros(8), self.version) for t in tokens.numpy()]
         return tuple(dataclasses.replace(r, text=" ".join(map(str, r.token_ids))) for r in made)
 
     async def verify(self, group):
