@@ -1,18 +1,12 @@
 """A whole asynchronous run on the tiny model: killed half-way, resumed, finished, read."""
 
-import os
-import signal
-
 import pytest
-from processes import family, start, survivors, wait_until
+from resumed import assert_each_prompt_once, killed_and_resumed
 
-from tower_rl import checkpoint
 from tower_rl.reporting.metrics import read
 from tower_rl.reporting.rollouts import read_rollouts
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-STEPS, PROMPTS = 6, 4
 
 CONFIG = """
 run: {{name: tiny, dir: {folder}}}
@@ -35,18 +29,8 @@ def run(tiny_model, tmp_path_factory):
     base = tmp_path_factory.mktemp("e2e-asynchronous")
     config, stage = base / "tiny.yaml", base / "run" / "stages" / "0-rl"
     config.write_text(CONFIG.format(folder=base / "run", model=tiny_model))
-    first = start(config)
-    wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
-    relatives = family(first.pid)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait(60)
-    left = survivors(relatives)
-    second = start(config, "--resume")
-    wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), 400, second)
-    relatives = family(second.pid)
-    output, _ = second.communicate(timeout=400)
-    assert second.returncode == 0, output
-    return stage, left + survivors(relatives)
+    _, left = killed_and_resumed(config, stage)
+    return stage, left
 
 
 def test_nothing_outlives_a_killed_driver_or_a_finished_run(run):
@@ -54,15 +38,7 @@ def test_nothing_outlives_a_killed_driver_or_a_finished_run(run):
 
 
 def test_no_prompt_is_lost_or_repeated(run):
-    stage, _ = run
-    rows = read(stage / "metrics.jsonl")
-    assert [row["step"] for row in rows] == list(range(STEPS))
-    assert {row["attempt"] for row in rows} == {1, 2}
-    for step in range(STEPS):
-        cursors = {r["cursor"] for r in read_rollouts(stage / "rollouts" / f"step-{step}.parquet")}
-        assert cursors == set(range(PROMPTS * step, PROMPTS * (step + 1)))
-    versions = [row["policy_version"] for row in read(stage / "metrics.jsonl", superseded=True)]
-    assert versions == sorted(set(versions))
+    assert_each_prompt_once(run[0], steps=6, prompts=4)
 
 
 def test_steps_were_sampled_while_others_trained(run):

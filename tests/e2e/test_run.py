@@ -2,13 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
 import pytest
 import torch
-from processes import family, start, survivors, wait_until
+from resumed import assert_each_prompt_once, killed_and_resumed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tower_rl import checkpoint
@@ -17,8 +16,6 @@ from tower_rl.reporting.panel import read_panel
 from tower_rl.reporting.rollouts import read_rollouts
 
 pytestmark = pytest.mark.ray
-
-STEPS, PROMPTS = 6, 4
 
 CONFIG = """
 run: {{name: tiny, dir: {folder}}}
@@ -46,20 +43,7 @@ def run(tiny_model, tiny_reward, tmp_path_factory):
     base = tmp_path_factory.mktemp("e2e")
     config, folder = base / "tiny.yaml", base / "run"
     config.write_text(CONFIG.format(folder=folder, model=tiny_model, reward=tiny_reward))
-    first = start(config)
-    stage = folder / "stages" / "0-rl"
-    wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
-    relatives = family(first.pid)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait(60)
-    left = survivors(relatives)
-    second = start(config, "--resume")
-    wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), 400, second)
-    relatives = family(second.pid)
-    output, _ = second.communicate(timeout=400)
-    assert second.returncode == 0, output
-    left += survivors(relatives)
-    return folder, output, left
+    return folder, *killed_and_resumed(config, folder / "stages" / "0-rl")
 
 
 def test_nothing_outlives_a_killed_driver_or_a_finished_run(run):
@@ -67,15 +51,7 @@ def test_nothing_outlives_a_killed_driver_or_a_finished_run(run):
 
 
 def test_no_prompt_is_lost_or_repeated(run):
-    stage = run[0] / "stages" / "0-rl"
-    rows = read(stage / "metrics.jsonl")
-    assert [row["step"] for row in rows] == list(range(STEPS))
-    assert {row["attempt"] for row in rows} == {1, 2}
-    for step in range(STEPS):
-        cursors = {r["cursor"] for r in read_rollouts(stage / "rollouts" / f"step-{step}.parquet")}
-        assert cursors == set(range(PROMPTS * step, PROMPTS * (step + 1)))
-    versions = [row["policy_version"] for row in read(stage / "metrics.jsonl", superseded=True)]
-    assert versions == sorted(set(versions))
+    assert_each_prompt_once(run[0] / "stages" / "0-rl", steps=6, prompts=4)
 
 
 def test_metrics_are_complete_and_sane(run):

@@ -1,0 +1,41 @@
+"""An RL run that is killed half-way and resumed, and what must be true of its rows and rollouts."""
+
+import os
+import signal
+
+from processes import family, start, survivors, wait_until
+
+from tower_rl import checkpoint
+from tower_rl.reporting.metrics import read
+from tower_rl.reporting.rollouts import read_rollouts
+
+
+def killed_and_resumed(config, stage):
+    """Output of the second attempt, and the processes of both that outlived their driver.
+
+    The driver is killed after three steps, one checkpoint behind it.
+    """
+    first = start(config)
+    wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
+    relatives = family(first.pid)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait(60)
+    left = survivors(relatives)
+    second = start(config, "--resume")
+    wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), 400, second)
+    relatives = family(second.pid)
+    output, _ = second.communicate(timeout=400)
+    assert second.returncode == 0, output
+    return output, left + survivors(relatives)
+
+
+def assert_each_prompt_once(stage, steps, prompts):
+    """Every step is there, with the prompts whose turn it was, and versions only grow, superseded rows included."""
+    rows = read(stage / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(steps))
+    assert {row["attempt"] for row in rows} == {1, 2}
+    for step in range(steps):
+        cursors = {r["cursor"] for r in read_rollouts(stage / "rollouts" / f"step-{step}.parquet")}
+        assert cursors == set(range(prompts * step, prompts * (step + 1)))
+    versions = [row["policy_version"] for row in read(stage / "metrics.jsonl", superseded=True)]
+    assert versions == sorted(set(versions))
