@@ -34,7 +34,7 @@ WARM = 1
 """First steps, whose time is not counted."""
 ALIKE = 0.05
 """Share by which the generated tokens of both sides may differ."""
-OUR_TOKENS, OUR_CHUNK = 4096, 512
+OUR_TOKENS, OUR_CHUNK = 4096, 2048
 """Of a micro-batch, prompts once; and responses' tokens whose logits stand in memory at once."""
 TRL_SAMPLES = {"trl 8": 8, "trl 16": 16, "trl 32": 32, "trl 64": 64}
 """Of a micro-batch of TRL."""
