@@ -96,7 +96,7 @@ class PolicyRank:
         self.trainer.load(Path(folder))
 
     def shutdown(self) -> None:
-        """Remove the shared memory."""
+        """End the weight transfer."""
         if self.transfer is not None:
             self.transfer.shutdown()
 
@@ -142,7 +142,7 @@ class Ranks:
         await self.all("load of policy rank", lambda h, path: h.load.remote(path), [str(folder)] * self.workers)
 
     async def shutdown(self) -> None:
-        """Remove shared memory."""
+        """End the ranks' processes."""
         await end("end of policy rank", self.handles)
 
 

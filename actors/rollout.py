@@ -2,15 +2,20 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
+import ray
 
 from actors.group import call, call_all, end
 from actors.process import log_to
 from tower_rl.types import Floats, Group, Ints, Prompt, Rollout, StopReason
+
+Bytes = npt.NDArray[np.uint8]
 
 CALLS = 100_000
 """Calls that an engine serves at once (`max_concurrency`). With Ray's default, 1,000, that many open requests would keep a weight
@@ -89,6 +94,10 @@ class RolloutEngine:
             )
         )
 
+    def node(self) -> str:
+        """Ray's name of the node that this engine is on."""
+        return str(ray.get_runtime_context().get_node_id())
+
     async def ready(self) -> None:
         """Answers once the engine can sample."""
         await self.engine.check_health()
@@ -138,6 +147,14 @@ class RolloutEngine:
 
         await self.engine.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
 
+    async def init_far_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """The same on another node than the trainer's: with a buffer of this actor's own, whose name goes once it is mapped."""
+        self.buffer = np.memmap(init_info["path"], np.uint8, "w+", shape=(init_info["size"],))
+        try:
+            await self.init_weight_transfer_engine(init_info)
+        finally:
+            os.unlink(init_info["path"])
+
     async def start_weight_update(self) -> None:
         """Second part. Requests stop where they are, since they would meet half a model.
 
@@ -146,10 +163,12 @@ class RolloutEngine:
         await self.engine.pause_generation(mode="keep", clear_cache=True)
         await self.engine.start_weight_update()
 
-    async def update_weights(self, update_info: dict[str, Any]) -> None:
-        """Third part, once a group of layers."""
+    async def update_weights(self, update_info: dict[str, Any], sent: Bytes | None = None) -> None:
+        """Third part, once a group of layers; `sent` is what the trainer's buffer holds, where this node cannot see it."""
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
+        if sent is not None:
+            self.buffer[: len(sent)] = sent
         await self.engine.update_weights(WeightTransferUpdateRequest(update_info=update_info))
 
     async def finish_weight_update(self, version: int) -> None:

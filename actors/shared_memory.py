@@ -1,6 +1,7 @@
-"""A weight-transfer engine of vLLM's kind whose data plane is shared memory: both sides on one host, any device.
+"""A weight-transfer engine of vLLM's kind whose data plane is shared memory, on any device.
 
-The trainer writes one group of layers at a time into a file below /dev/shm, the engine's worker maps it. Each tensor travels
+The trainer writes one group of layers at a time into a file below /dev/shm, the engine's worker maps it, or on another node a
+file into which the engine's actor copies what was sent (actors.weights). Each tensor travels
 with a checksum of its name, dtype, shape and bits, taken before it is written and checked after it is mapped, before
 vLLM fuses and repacks it. vLLM's worker imports this module by `worker_extension_cls`, so it must not import Ray.
 """
@@ -63,13 +64,14 @@ class InitInfo(WeightTransferInitInfo):
 
 @dataclass
 class UpdateInfo(WeightTransferUpdateInfo):
-    """One group of tensors: place, description and checksum of each."""
+    """One group of tensors: place, description and checksum of each, and the bytes of the buffer that all of them take."""
 
     names: list[str]
     dtypes: list[str]
     shapes: list[list[int]]
     offsets: list[int]
     checksums: list[int]
+    size: int
 
 
 class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
@@ -155,19 +157,23 @@ class SharedMemoryTrainer(TrainerWeightTransferEngine[TrainerInit]):
 
     @classmethod
     def trainer_init(cls, init_info: TrainerInit, *, client: VLLMWeightSyncClient, source: WeightSource | None = None) -> Self:
-        """Create the buffer, as large as the largest group, and tell the engines."""
+        """Create the buffer, as large as the largest group, and tell the engines.
+
+        Once all have mapped it, its name goes, so that nothing is left of it after the processes, however they end.
+        """
         if source is None:
             raise ValueError("the shared-memory engine needs a WeightSource")
         engine = cls(client=client, source=source, is_sender=init_info.is_sender)
-        engine.path = init_info.path
         if engine.is_sender:
             sizes = {m.name: _aligned(torch.Size(m.shape).numel() * m.dtype.itemsize) for m in source.metadata()}
             size = max(sum(sizes[name] for name in group) for group in source.groups())
-            engine.buffer = _map(engine.path, size, create=True)
-            client.init_weight_transfer_engine({"path": engine.path, "size": size, "tensors": len(sizes)})
+            engine.buffer = _map(init_info.path, size, create=True)
+            try:
+                client.init_weight_transfer_engine({"path": init_info.path, "size": size, "tensors": len(sizes)})
+            finally:
+                os.unlink(init_info.path)
         return engine
 
-    path: str
     buffer: Tensor
 
     def send_weights(self) -> None:
@@ -182,9 +188,7 @@ class SharedMemoryTrainer(TrainerWeightTransferEngine[TrainerInit]):
             self.client.finish_weight_update()
 
     def shutdown(self) -> None:
-        """Remove the buffer's name."""
-        if self.is_sender and os.path.exists(self.path):
-            os.unlink(self.path)
+        """Nothing to release: the buffer ends with the processes that have mapped it."""
 
     def _write(self, names: list[str], tensors: list[Tensor]) -> dict[str, Any]:
         info: dict[str, list[Any]] = {"names": names, "dtypes": [], "shapes": [], "offsets": [], "checksums": []}
@@ -197,7 +201,7 @@ class SharedMemoryTrainer(TrainerWeightTransferEngine[TrainerInit]):
             raw = tensor.detach().contiguous().view(-1).view(torch.uint8)
             self.buffer[offset : offset + len(raw)].copy_(raw)
             offset += _aligned(len(raw))
-        return info
+        return info | {"size": offset}
 
 
 def _aligned(size: int) -> int:

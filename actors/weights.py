@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import ray
 
 from actors.group import call_all, get
 from actors.policy import Ranks
@@ -13,7 +14,11 @@ from tower_rl.types import Floats, MicroBatch
 
 
 class EngineClient:
-    """The trainer's line to all engines: vLLM's four calls, each with a deadline."""
+    """The trainer's line to all engines: vLLM's four calls, each with a deadline.
+
+    It works in the process that writes the weights. Engines on its node read what is written there. To those on other nodes
+    each group of layers goes through Ray's object stores, and their actors write it down on their own node.
+    """
 
     def __init__(self, engines: Sequence[Any], timeout_s: float) -> None:
         self.engines = list(engines)
@@ -22,10 +27,19 @@ class EngineClient:
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """See vLLM's VLLMWeightSyncClient, also below."""
+        here = ray.get_runtime_context().get_node_id()
+        nodes = get("nodes of the engines", self.timeout_s, [e.node.remote() for e in self.engines])
+        self.near = [e for e, node in zip(self.engines, nodes, strict=True) if node == here]
+        self.far = [e for e, node in zip(self.engines, nodes, strict=True) if node != here]
+        self.written = np.memmap(init_info["path"], np.uint8, "r", shape=(init_info["size"],))
         get(
             "weight-transfer start in the engines",
             self.timeout_s,
-            [e.init_weight_transfer_engine.remote(init_info) for e in self.engines],
+            [e.init_weight_transfer_engine.remote(init_info) for e in self.near]
+            + [
+                e.init_far_weight_transfer_engine.remote(init_info | {"path": f"{init_info['path']}-{i}"})
+                for i, e in enumerate(self.far)
+            ],
         )
 
     def start_weight_update(self) -> None:
@@ -34,7 +48,11 @@ class EngineClient:
 
     def update_weights(self, update_info: Any) -> None:
         """Third call, once a group."""
-        get("weights to reach the engines", self.timeout_s, [e.update_weights.remote(update_info) for e in self.engines])
+        pending = [e.update_weights.remote(update_info) for e in self.near]
+        if self.far:
+            sent = ray.put(np.asarray(self.written[: update_info["size"]]))
+            pending += [e.update_weights.remote(update_info, sent) for e in self.far]
+        get("weights to reach the engines", self.timeout_s, pending)
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Last call; the version is the one that the rank was told."""

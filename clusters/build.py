@@ -23,7 +23,7 @@ from actors.rollout import CALLS, Engines, EngineSettings, RolloutEngine
 from actors.verification import PoolSize, Verification, VerificationActor, pools
 from actors.weights import CheckedSync, EngineClient
 from clusters.environment import engine_env, rank_env
-from clusters.placement import Slot, layout, needs_reference, options, reserve, transportable
+from clusters.placement import Slot, layout, needs_reference, options, reserve
 from tower_rl.config.schema import Config, Model, RewardModel
 from tower_rl.config.stages import PreferenceStage, RlvrStage
 from tower_rl.data.preference.competing import Competing
@@ -114,7 +114,6 @@ async def _actors(
 ) -> AsyncIterator[tuple[_Actors, R]]:
     """One actor a slot; which slots there are decides who takes part."""
     planned = layout(slots, config.cluster.gpus_per_node)
-    transportable(planned)
     group = reserve(planned, config.cluster.placement_timeout_s)
     async with AsyncExitStack() as ends:
         ends.callback(ray.util.remove_placement_group, group)

@@ -23,8 +23,8 @@ class Assumptions:
     """Mean length of prompts and of responses, as a share of the longest."""
     shared_memory: float = 4e9
     """Bytes/s from rank 0 through /dev/shm into engines of the same node."""
-    nccl: float = 40e9
-    """Bytes/s of a broadcast between nodes with 400 Gbit/s each."""
+    object_stores: float = 1.5e9
+    """Bytes/s from rank 0 through Ray's object stores into engines of other nodes."""
     storage: float = 2e9
     """Bytes/s that one node writes to the shared file system."""
     reserve: float = 5 * memory.GIB

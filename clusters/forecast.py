@@ -102,8 +102,6 @@ def _nodes(planned: Layout, gpus_per_node: int) -> list[str]:
         lines.append(
             f"  {role}: {sum(b.get('GPU', 0) for b in own):.0f} GPUs in {len(own)} bundle{'s' * (len(own) > 1)} of {sizes}"
         )
-    if not planned.one_node and any(slot.role == "rollout" for slot in planned.places):
-        lines.append("  CANNOT RUN YET: weights travel through the shared memory of one node only; --dry-run places the actors")
     return lines
 
 
@@ -193,7 +191,7 @@ def _sync(sized: _Sized) -> list[str]:
     size = sized.shape.parameters * sized.width
     return [
         f"a weight sync: {size / memory.GIB:.1f} GiB; shared memory on one node {size / ASSUMED.shared_memory:.1f} s, "
-        f"nccl between nodes (not written) {size / ASSUMED.nccl:.1f} s"
+        f"Ray's object stores between nodes {size / ASSUMED.object_stores:.1f} s"
     ]
 
 
@@ -202,7 +200,7 @@ def times(config: Config, shape: Shape, width: int) -> StepTimes:
     planned = layout(slots(config, 1e9), config.cluster.gpus_per_node)
     sized = _Sized(config, shape, width, planned, [])
     references = sum(slot.role == "reference" for slot in planned.places)
-    bandwidth = ASSUMED.shared_memory if planned.one_node else ASSUMED.nccl
+    bandwidth = ASSUMED.shared_memory if planned.one_node else ASSUMED.object_stores
     kv = max(1.0, _kv_bytes(sized, GPUS["H100 80 GB"]))
     return step_times(config, shape, width, kv, references, shape.parameters * width / bandwidth)
 

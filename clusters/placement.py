@@ -30,7 +30,7 @@ class Layout:
     bundles: Sequence[tuple[int, ...]]
     """Indices of slots; each slot is in one bundle."""
     one_node: bool
-    """Whether all bundles must be on the same node, through whose shared memory weights travel."""
+    """Whether all bundles must be on the same node, through whose memory weights travel fastest."""
 
     def resources(self) -> list[dict[str, float]]:
         """What each bundle asks Ray for."""
@@ -173,15 +173,6 @@ def _shortage(planned: Layout, timeout_s: float) -> str:
         f"no place for the actors within {timeout_s:.0f} s: they need {sum(s.cpus for s in planned.places):.0f} CPUs and "
         f"{sum(s.gpus for s in planned.places):.0f} GPUs {where}; the cluster has the nodes {have}: {why}"
     )
-
-
-def transportable(planned: Layout) -> None:
-    """Raises RunError when weights would have to travel between nodes, for which there is no transport yet (docs/cluster.md)."""
-    if not planned.one_node and any(slot.role == "rollout" for slot in planned.places):
-        raise RunError(
-            "the run is laid out over several nodes, and weights reach engines through the shared memory of one node only: "
-            "take fewer GPUs, or raise cluster.gpus_per_node; --plan and --dry-run work"
-        )
 
 
 def options(group: PlacementGroup, planned: Layout, role: str) -> list[dict[str, object]]:

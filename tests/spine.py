@@ -14,7 +14,7 @@ from actors.weights import CheckedSync, EngineClient
 TEMPERATURE = 0.7
 
 
-def start_engine(name, folder, logs):
+def start_engine(name, folder, logs, **placed):
     env = idle_env(2) | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0-1"}
     env |= {"VLLM_V1_OUTPUT_PROC_CHUNK_SIZE": "2"}  # vLLM hands over a step's tokens in as many parts as it can
     settings = EngineSettings(
@@ -30,7 +30,7 @@ def start_engine(name, folder, logs):
         seed=0,
         log=str(logs / f"{name}.log"),
     )
-    return spawn(RolloutEngine, name, {"max_concurrency": CALLS}, env, settings)
+    return spawn(RolloutEngine, name, {"max_concurrency": CALLS, **placed}, env, settings)
 
 
 def start_spine(of, folder, logs, policy, stage, probe):

@@ -72,15 +72,11 @@ class Corrupting(EngineClient):
     """Flips one bit of the first tensor of each group after the checksum was taken."""
 
     def init_weight_transfer_engine(self, init_info):
-        self.path = init_info["path"]
+        self.buffer = np.memmap(init_info["path"], np.uint8, "r+", shape=(init_info["size"],))
         super().init_weight_transfer_engine(init_info)
 
     def update_weights(self, update_info):
-        with open(self.path, "r+b") as file:
-            file.seek(update_info["offsets"][0])
-            byte = file.read(1)[0]
-            file.seek(update_info["offsets"][0])
-            file.write(bytes([byte ^ 1]))
+        self.buffer[update_info["offsets"][0]] ^= 1
         super().update_weights(update_info)
 
 

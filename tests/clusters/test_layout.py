@@ -3,7 +3,7 @@
 import pytest
 
 from clusters.forecast import node_count
-from clusters.placement import Slot, layout, missing, transportable
+from clusters.placement import Slot, layout, missing
 from tower_rl.protocols import RunError
 
 ENGINE, RANK, REFERENCE, VERIFICATION = (
@@ -57,10 +57,3 @@ def test_who_finds_no_place() -> None:
     assert missing(planned, [{"CPU": 100, "GPU": 100}]) == {}
     assert missing(planned, [{"CPU": 7, "GPU": 8}] * 9) == {"policy": 16}, "two bundles need eight CPUs"
     assert missing(layout([RANK, RANK], 8), [{"CPU": 1, "GPU": 1}] * 2) == {"policy": 2}, "they must be on the same node"
-
-
-def test_weights_do_not_travel_between_nodes_yet() -> None:
-    transportable(layout([RANK, VERIFICATION], 8))
-    transportable(layout([RANK] * 20, 8))
-    with pytest.raises(RunError, match="several nodes"):
-        transportable(layout(WIDE, 8))
