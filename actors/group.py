@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
 from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
 
@@ -75,7 +75,7 @@ def _told_plainly(waited_for: str, seconds: float) -> Iterator[None]:
         raise
     except TimeoutError:
         raise DeadlineExceeded(f"gave up waiting for {waited_for} after {seconds:.0f} s") from None
-    except (RayActorError, OutOfMemoryError) as error:
+    except (RayActorError, OutOfMemoryError, ObjectLostError) as error:
         raise WorkerLost(f"{waited_for} is lost: {_first_line(error)}") from error
 
 

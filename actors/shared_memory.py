@@ -159,7 +159,7 @@ class SharedMemoryTrainer(TrainerWeightTransferEngine[TrainerInit]):
     def trainer_init(cls, init_info: TrainerInit, *, client: VLLMWeightSyncClient, source: WeightSource | None = None) -> Self:
         """Create the buffer, as large as the largest group, and tell the engines.
 
-        Once all have mapped it, its name goes, so that nothing is left of it after the processes, however they end.
+        Once all have mapped it, its name goes, so that nothing is left of it after the processes, however they end from then on.
         """
         if source is None:
             raise ValueError("the shared-memory engine needs a WeightSource")
@@ -209,10 +209,10 @@ def _aligned(size: int) -> int:
 
 
 def _map(path: str, size: int, create: bool = False) -> Tensor:
-    if create:
-        with open(path, "wb") as file:
+    with open(path, "wb" if create else "r+b") as file:  # torch would make a file that is not there
+        if create:
             file.truncate(size)
-    return torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
+        return torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
 
 
 def register() -> None:

@@ -24,6 +24,8 @@ class EngineClient:
         self.engines = list(engines)
         self.timeout_s = timeout_s
         self.version = 0
+        self.near: list[Any] = []
+        self.far: list[Any] = []
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """See vLLM's VLLMWeightSyncClient, also below."""

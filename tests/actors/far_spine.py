@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +62,7 @@ async def main(folder: Path, logs: Path) -> None:
     before = await engines.probe(PROBE)
     groups, advantages = random_groups(1, (3, 2))
     await ranks.update(assemble(groups, advantages, ranks=1, budget=4096, temperature=0.7), 0)
-    began = time.perf_counter()
     await sync.push(1)
-    seconds = time.perf_counter() - began
     after, trainer = await engines.probe(PROBE), (await ranks.probe(probe_batch(PROBE)))[0]
     faulty = CheckedSync(ranks, engines, PROBE, 0.01, 60)
     await faulty.connect(str(path), Corrupting(handles, 60))
@@ -83,7 +80,6 @@ async def main(folder: Path, logs: Path) -> None:
                 "from_trainer": [float(np.abs(a - trainer).max()) for a in after],
                 "fault": fault,
                 "files": files,
-                "seconds": seconds,
             }
         ),
         flush=True,
