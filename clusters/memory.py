@@ -10,7 +10,11 @@ from tower_rl.config.schema import Policy
 GIB = 2**30
 
 REDUCED = 500_000_000
-"""Elements of DeepSpeed's buffer for gradients on their way (`reduce_bucket_size`, whose default stands)."""
+"""Most elements of DeepSpeed's buffer for gradients on their way (tower_rl.models.engine)."""
+
+LIVE, PREFETCHED = 1_000_000_000, 50_000_000
+"""Elements that DeepSpeed keeps gathered, and gathers ahead, at ZeRO 3 (its defaults of `stage3_max_live_parameters` and
+`stage3_prefetch_bucket_size`)."""
 
 
 def training_states(shape: Shape, policy: Policy, width: int) -> dict[str, float]:
@@ -49,8 +53,31 @@ def layer_activations(shape: Shape, tokens: int, width: int) -> tuple[float, flo
     return outside, tokens * width * (2 * queries + 2 * keys)
 
 
-def step_peak(shape: Shape, policy: Policy, width: int, rows: int | None = None) -> dict[str, float]:
-    """Bytes of a rank that come on top while it computes gradients, at the worse of two moments.
+def step_peak(shape: Shape, policy: Policy, width: int) -> dict[str, float]:
+    """Bytes of a rank that come on top of its states in an update, at the worst of three moments.
+
+    Two are those of `pass_peak`. In the third the last gradients are there: they are reduced in the weights' dtype (stages 1 and
+    2), or copied for the optimizer's step (in float32 at stages 0 and 3).
+
+    What DeepSpeed 0.19 adds to ZeRO's states, found by measuring: at stage 1 gradients in the weights' dtype stand beside their
+    float32 sums until the step; at stages 2 and 3 there is a buffer for gradients, as large as the model or `REDUCED`; at stage
+    3 what was gathered stands twice for a while, as it came and in the parameters' shape.
+
+    Args:
+        shape: of the model.
+        policy: tokens of a micro-batch, chunk, checkpointing, ZeRO stage, ranks, adapters.
+        width: bytes of a weight and of an activation.
+    """
+    trained = shape.parameters if policy.lora is None else shape.adapters(policy.lora.rank)
+    reduced = min(REDUCED, trained) * width
+    beside = (4 * trained, trained * width + reduced, reduced, 4 * trained / policy.workers)
+    in_passes = pass_peak(shape, policy, width) | _beside_passes(shape, policy, trained, width)
+    bucket = {"reduction bucket": reduced} if policy.zero_stage >= 2 else {}
+    return max(in_passes, {"gradients on their way": beside[policy.zero_stage]}, key=_total) | bucket
+
+
+def pass_peak(shape: Shape, policy: Policy, width: int, rows: int | None = None) -> dict[str, float]:
+    """Bytes that a forward and backward pass makes, at the worse of two moments.
 
     The backward pass begins in the head: all that was kept, the gradient of the head (a float32 sum and the product that is
     added to it), the logits of a chunk. Then come the layers: with checkpointing one layer in full again, the gradients inside
@@ -59,33 +86,45 @@ def step_peak(shape: Shape, policy: Policy, width: int, rows: int | None = None)
 
     Args:
         shape: of the model.
-        policy: tokens of a micro-batch, chunk, checkpointing, ZeRO stage.
+        policy: tokens of a micro-batch, chunk, checkpointing, adapters.
         width: bytes of a weight and of an activation.
         rows: of a chunk whose float32 scores stand at once; on a GPU all of them.
     """
-    tokens, gathered = policy.tokens_per_micro_batch, policy.zero_stage == 3
+    tokens = policy.tokens_per_micro_batch
     outside, inside = layer_activations(shape, tokens, width)
     gemma = shape.norms == 4
     last = tokens * ((8 + width if gemma else 4 + 2 * width) * shape.hidden + 4)  # the norm before the head
     inner = tokens * (width * (3 * shape.intermediate + shape.hidden) + (8 * shape.hidden if gemma else 0))
-    bucket = {"reduction bucket": REDUCED * width} if policy.zero_stage else {}
     inputs = shape.layers * tokens * shape.hidden * width
     kept = (inputs, 0.0) if policy.gradient_checkpointing else (shape.layers * outside, shape.layers * inside)
     full = (outside, inside) if policy.gradient_checkpointing else (0.0, 0.0)
     in_head = {
         "activations": kept[0] + last,
         "attention": kept[1],
-        "head": shape.embedding * width if gathered else 0,
         "gradient of the head": shape.embedding * (4 + width) if policy.lora is None else 0,
         "logits of a chunk": logits(shape, policy.logprob_chunk, rows, width),
     }
     in_layers = {
         "activations": kept[0] + last + full[0] + inner,
         "attention": kept[1] + full[1],
-        "gathered layers": 2 * shape.layer * width if gathered else 0,
         "gradient of the head": shape.embedding * width if shape.tied and policy.lora is None else 0,
     }
-    return max(in_head, in_layers, key=lambda kinds: sum(kinds.values())) | bucket
+    return max(in_head, in_layers, key=_total)
+
+
+def _total(kinds: dict[str, float]) -> float:
+    return sum(kinds.values())
+
+
+def _beside_passes(shape: Shape, policy: Policy, trained: int, width: int) -> dict[str, float]:
+    """What stands in forward and backward passes because of the ZeRO stage."""
+    if policy.zero_stage == 1:
+        return {"gradients before they are summed": trained * width}
+    if policy.zero_stage < 3:
+        return {}
+    largest = max(shape.hidden * shape.intermediate, shape.embedding)  # modules are gathered one by one
+    live, coming = (min(shape.parameters, max(most, largest)) for most in (LIVE, PREFETCHED))
+    return {"gathered": live * width, "gathered, as it came": coming * width}
 
 
 def logits(shape: Shape, chunk: int, rows: int | None, width: int) -> float:

@@ -173,7 +173,7 @@ class Standing(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         for value in tree_leaves(result):
-            if isinstance(value, torch.Tensor) and value.untyped_storage()._cdata not in given:
+            if isinstance(value, torch.Tensor) and not value.is_meta and value.untyped_storage()._cdata not in given:
                 storage = value.untyped_storage()
                 if storage._cdata not in self.known and storage.nbytes():
                     self.known[storage._cdata] = storage.nbytes()
@@ -195,7 +195,7 @@ def supervised_packs():
 
 
 def run_ranks(script, world, folder, output, *arguments):
-    """Run tests/tower_rl/models/SCRIPT as the processes of `world` ranks; all must end well."""
+    """Run SCRIPT, below tests/tower_rl/models or absolute, as the processes of `world` ranks; all must end well."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

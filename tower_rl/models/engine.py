@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from tower_rl.models.adapters import adapters_of, is_adapter, merged, plain_name
 from tower_rl.models.load import load_tokenizer
 from tower_rl.models.sharded import whole_shape
 
+REDUCED = 500_000_000
+"""Most elements of gradients that are reduced at once: DeepSpeed's default."""
+
 
 class Rank:
     """What all trainers have. Every method is a collective: all ranks call it, in the same order."""
@@ -38,9 +42,8 @@ class Rank:
         self.source_folder = source
         self.policy = policy
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.engine, *_ = deepspeed.initialize(
-            model=module, model_parameters=trained, config=_deepspeed_config(policy, dtype), dist_init_required=False
-        )
+        config = _deepspeed_config(policy, dtype, sum(prod(whole_shape(parameter)) for parameter in trained))
+        self.engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, config=config, dist_init_required=False)
 
     @property
     def network(self) -> nn.Module:
@@ -123,7 +126,8 @@ class _Whole:
         self.context.__exit__(*error)
 
 
-def _deepspeed_config(policy: Policy, dtype: str) -> dict[str, Any]:
+def _deepspeed_config(policy: Policy, dtype: str, elements: int) -> dict[str, Any]:
+    """For so many elements that are trained."""
     adam = {
         "lr": policy.learning_rate,
         "betas": list(policy.betas),
@@ -134,7 +138,8 @@ def _deepspeed_config(policy: Policy, dtype: str) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "zero_optimization": {"stage": policy.zero_stage},
+        # DeepSpeed makes a buffer of this size, so its default would cost a small model a gigabyte
+        "zero_optimization": {"stage": policy.zero_stage, "reduce_bucket_size": min(REDUCED, elements)},
         "bf16": {"enabled": dtype == "bfloat16"},
         # DeepSpeed accumulates in float32 from stage 1 on; plain data parallelism adds micro-batches up in the model's dtype
         "data_types": {"grad_accum_dtype": "fp32" if policy.zero_stage > 0 else None},
