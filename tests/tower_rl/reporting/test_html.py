@@ -1,8 +1,8 @@
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tags import Tags
 
 from tower_rl.config.schema import Config
 from tower_rl.reporting.html import write_report
@@ -21,27 +21,6 @@ data: {{sources: {{sums: {{kind: reasoning_gym, task: chain_sum, verifier: math}
 verifiers: {{math: {{use: math}}}}
 stages: [{{name: rlvr, kind: rlvr, steps: 40}}]
 """
-
-
-class Tags(HTMLParser):
-    """Checks that tags close in order; collects names and attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.names: set[str] = set()
-        self.attributes: set[str] = set()
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture

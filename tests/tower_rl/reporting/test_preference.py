@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from preference_rows import pair
 from rich.console import Console
+from tags import Tags
 
 from tower_rl.data.preference.statistics import statistics
 from tower_rl.data.preference.table import write_pairs
@@ -306,27 +306,6 @@ def hostile_round() -> dict[str, Any]:
     biased = gaps(100, chosen_longer=0.9, length_gap=float("nan"))
     origins = {"chosen_origins": {HOSTILE: 100}, "rejected_origins": {HOSTILE * 100: 100}}
     return round_row(languages={HOSTILE: biased}, dropped={HOSTILE: 1}, **origins)
-
-
-class Tags(HTMLParser):
-    """Checks that tags close in order; collects names and attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.names: set[str] = set()
-        self.attributes: set[str] = set()
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture
