@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.group import call_all, end
-from actors.process import log_to
+from actors.process import log_to, visible_gpus
 from actors.ranks import enter, free_address, start_together
 from actors.reference import annotated
 from tower_rl.batching import rescored
@@ -40,6 +40,10 @@ class PolicyRank:
         """A host and a free port of it, for the ranks to meet at."""
         return free_address()
 
+    def gpus(self) -> tuple[str, ...]:
+        """Those of this rank."""
+        return visible_gpus()
+
     def start(self, address: tuple[str, int]) -> None:
         """Load the model and meet the other ranks."""
         settings = self.settings
@@ -70,6 +74,7 @@ class PolicyRank:
 
     def send_weights(self, version: int) -> None:
         """Bring the current weights to every engine as `version`."""
+        self.trainer.release()
         self.client.version = version
         self.transfer.send_weights()
 

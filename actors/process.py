@@ -15,6 +15,11 @@ def log_to(path: str) -> None:
     os.close(descriptor)
 
 
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; Ray sets it for an actor with GPUs."""
+    return tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
+
+
 def idle_env(threads: int) -> dict[str, str]:
     """Environment of an actor that computes on the CPU: it uses `threads` threads, and none while it waits.
 

@@ -31,6 +31,8 @@ class EngineSettings:
     on_gpu: bool
     tensor_parallel: int
     gpu_memory_utilization: float
+    colocated: bool
+    """Whether it sleeps while a trainer works on its GPUs."""
     max_model_len: int
     max_new_tokens: int
     temperature: float
@@ -72,6 +74,7 @@ class RolloutEngine:
 
         self.settings = settings
         self.version = 0
+        self.asleep = False
         self.numbers = itertools.count()
         self.requests: dict[str, _Request] = {}
         self.admission = asyncio.Lock()
@@ -84,6 +87,9 @@ class RolloutEngine:
                 # A worker in a process of its own is waited for in a busy loop, on the cores that it computes on.
                 distributed_executor_backend=UniProcExecutor if settings.tensor_parallel == 1 else "mp",
                 gpu_memory_utilization=settings.gpu_memory_utilization if settings.on_gpu else 0.9,
+                enable_sleep_mode=settings.colocated and settings.on_gpu,
+                # Samples share whole blocks of their prompt, of which 128 tokens, vLLM's choice for CPUs, hold most prompts not once.
+                block_size=None if settings.on_gpu else 32,
                 enforce_eager=not settings.on_gpu,  # compiling for the CPU takes minutes
                 logprobs_mode="processed_logprobs",  # the default is before temperature
                 seed=settings.seed,
@@ -141,6 +147,11 @@ class RolloutEngine:
         per_token = zip(token_ids[1:], cast("Any", final.prompt_logprobs)[1:], strict=True)
         return np.array([entry[token].logprob for token, entry in per_token], np.float32)
 
+    async def sleep(self) -> None:
+        """Leave the GPU's memory to the trainer until the next weight update, which brings the weights that are given up here."""
+        await self.engine.sleep(level=2)
+        self.asleep = True
+
     async def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """First part of vLLM's weight-transfer protocol."""
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
@@ -161,6 +172,8 @@ class RolloutEngine:
         vLLM forgets their keys and values, which are of the old weights, and computes them again when it goes on.
         """
         await self.engine.pause_generation(mode="keep", clear_cache=True)
+        if self.asleep:
+            await self.engine.wake_up(["weights"])
         await self.engine.start_weight_update()
 
     async def update_weights(self, update_info: dict[str, Any], sent: Bytes | None = None) -> None:
@@ -179,6 +192,9 @@ class RolloutEngine:
             if self.requests:
                 await self._deliver()
                 self._note_change()
+        if self.asleep:
+            await self.engine.wake_up(["kv_cache"])
+            self.asleep = False
         await self.engine.resume_generation()
 
     async def _deliver(self) -> None:
@@ -252,6 +268,9 @@ class Engines:
         finally:
             self.open[engine] -= 1
 
+    async def rest(self) -> None:
+        """See tower_rl.protocols.Generator: engines with GPUs of their own have nothing to give."""
+
     async def probe(self, token_ids: Sequence[int]) -> list[Floats]:
         """Each engine's log-probabilities of a fixed text."""
         return await call_all(
@@ -261,3 +280,11 @@ class Engines:
     async def shutdown(self) -> None:
         """End the engines' processes."""
         await end("end of rollout engine", self.handles)
+
+
+class ColocatedEngines(Engines):
+    """Engines that work on the GPUs of the trainer's ranks: one of both has the memory."""
+
+    async def rest(self) -> None:
+        """See tower_rl.protocols.Generator."""
+        await call_all("sleep of rollout engine", self.request_timeout_s, [h.sleep.remote() for h in self.handles])

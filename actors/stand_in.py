@@ -4,6 +4,8 @@ import importlib
 
 import ray
 
+from actors.process import visible_gpus
+
 
 class StandIn:
     """Takes a slot, reads the module of the actor that belongs there, and says where it is."""
@@ -11,6 +13,6 @@ class StandIn:
     def __init__(self, module: str) -> None:
         importlib.import_module(module)
 
-    def where(self) -> tuple[str, list[int]]:
-        """The node's id, and the GPUs that Ray gave."""
-        return ray.get_runtime_context().get_node_id(), [int(gpu) for gpu in ray.get_gpu_ids()]
+    def where(self) -> tuple[str, tuple[str, ...]]:
+        """The node's id, and the GPUs that the actor may use."""
+        return ray.get_runtime_context().get_node_id(), visible_gpus()

@@ -1,7 +1,6 @@
 """Makes the actors of a stage and brings them up together."""
 
 import asyncio
-import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,16 +12,16 @@ import ray
 from transformers import PreTrainedTokenizerBase
 
 from actors.datasets import RayMapper
-from actors.group import spawn
+from actors.group import call_all, spawn
 from actors.policy import AdapterlessRanks, PolicyRank, Ranks, RankSettings, RlvrRanks
 from actors.preference import PreferenceRank, PreferenceRanks
 from actors.process import idle_env
 from actors.reference import ReferenceActor, ReferenceGroup, ReferenceRank, References
 from actors.reward import RewardActor, RewardVerifier
-from actors.rollout import CALLS, Engines, EngineSettings, RolloutEngine
+from actors.rollout import CALLS, ColocatedEngines, Engines, EngineSettings, RolloutEngine
 from actors.verification import PoolSize, Verification, VerificationActor, pools
 from actors.weights import CheckedSync, EngineClient
-from clusters.environment import engine_env, rank_env
+from clusters.environment import engine_env, engine_gpus, rank_env, threads_each
 from clusters.placement import Slot, layout, needs_reference, options, reserve
 from tower_rl.config.schema import Config, Model, RewardModel
 from tower_rl.config.stages import PreferenceStage, RlvrStage
@@ -121,17 +120,19 @@ async def _actors(
         def placed(role: str) -> list[dict[str, object]]:
             return options(group, planned, role)
 
-        engines = _engines(config, place, placed("rollout")) if placed("rollout") else None
-        if engines:
-            ends.push_async_callback(engines.shutdown)
         ranks = learner(_ranks(config, rank, place, placed("policy")))
         ends.push_async_callback(ranks.shutdown)
+        engines = await _engines(config, place, placed("rollout"), ranks) if placed("rollout") else None
+        if engines:
+            ends.push_async_callback(engines.shutdown)
         rewards = _rewards(config, place, placed("reward"))
         verification = _verification(config, place, placed("verification")[0], rewards)
         ends.push_async_callback(verification.shutdown)
         references = _references(config, place, placed("reference")) if placed("reference") else None
         if references:
             ends.push_async_callback(references.shutdown)
+        if engines and config.rollout.colocated:
+            await engines.ready()  # while they start they measure what is free on their GPUs
         await asyncio.gather(*(each.ready() for each in (engines, ranks, verification, references) if each))
         sync = await _connected(config, ranks, engines, place, probe_bound) if engines else None
         adapterless = config.policy.lora is not None and any(needs_reference(stage) for stage in config.stages)
@@ -144,17 +145,21 @@ async def _connected(config: Config, ranks: Ranks, engines: Engines, place: Plac
     return sync
 
 
-def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> Engines:
+async def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]], ranks: Ranks) -> Engines:
     rollout = config.rollout
-    env = engine_env(config)
+    gpus: list[list[str]] = [[]] * len(placed)
+    if rollout.colocated:
+        owned = await call_all("GPUs of policy rank", CONNECT_TIMEOUT_S, [handle.gpus.remote() for handle in ranks.handles])
+        gpus = engine_gpus(config, owned)
     handles = []
-    for i, options_ in enumerate(placed):
+    for i, (options_, shared) in enumerate(zip(placed, gpus, strict=True)):
         settings = EngineSettings(
             folder=str(place.model),
             dtype=config.model.dtype,
-            on_gpu=bool(options_["num_gpus"]),
+            on_gpu=bool(options_["num_gpus"] or shared),
             tensor_parallel=rollout.tensor_parallel,
             gpu_memory_utilization=rollout.gpu_memory_utilization,
+            colocated=rollout.colocated,
             max_model_len=config.data.max_prompt_tokens + rollout.max_new_tokens,
             max_new_tokens=rollout.max_new_tokens,
             temperature=rollout.temperature,
@@ -162,12 +167,14 @@ def _engines(config: Config, place: Place, placed: Sequence[dict[str, object]]) 
             seed=config.run.seed + 1_000 * place.attempt + 100_000 * i,
             log=str(place.logs / f"rollout-{i}.log"),
         )
-        handles.append(spawn(RolloutEngine, f"rollout-{i}", {**options_, "max_concurrency": CALLS}, env, settings))
-    return Engines(handles, request_timeout_s=rollout.request_timeout_s, start_timeout_s=rollout.start_timeout_s)
+        options_ = {**options_, "max_concurrency": CALLS}
+        handles.append(spawn(RolloutEngine, f"rollout-{i}", options_, engine_env(config, i, shared), settings))
+    kind = ColocatedEngines if rollout.colocated else Engines
+    return kind(handles, request_timeout_s=rollout.request_timeout_s, start_timeout_s=rollout.start_timeout_s)
 
 
 def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequence[dict[str, object]]) -> list[Any]:
-    threads = max(1, len(os.sched_getaffinity(0)) // len(placed))
+    threads = threads_each(len(placed))
     env = rank_env(len(placed), bool(placed[0]["num_gpus"]))
     handles = []
     for i, options_ in enumerate(placed):
@@ -179,7 +186,7 @@ def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequenc
 
 
 def _references(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> References:
-    threads = max(1, len(os.sched_getaffinity(0)) // len(placed))
+    threads = threads_each(len(placed))
     env = rank_env(len(placed), bool(placed[0]["num_gpus"]))
     partitioned = config.reference.zero_stage == 3
     actor, kind = (ReferenceRank, ReferenceGroup) if partitioned else (ReferenceActor, References)
@@ -193,7 +200,7 @@ def _references(config: Config, place: Place, placed: Sequence[dict[str, object]
 
 
 def _rewards(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> dict[str, RewardVerifier]:
-    threads = len(os.sched_getaffinity(0))
+    threads = threads_each(1)
     entries = {name: entry for name, entry in config.verifiers.items() if isinstance(entry, RewardModel)}
     made = {}
     for (name, entry), options_ in zip(entries.items(), placed, strict=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -9,10 +10,13 @@ import ray
 from actors.group import call_all, spawn
 from actors.stand_in import StandIn
 from clusters.connect import connect
-from clusters.environment import engine_env, rank_env
+from clusters.environment import engine_env, engine_gpus, rank_env
 from clusters.placement import Layout, available_gpus, layout, options, reserve, slots
 from tower_rl.config.schema import Config
 from tower_rl.protocols import RunError
+
+_Stood = tuple[str, tuple[str, ...]]
+"""The node and the GPUs of an actor."""
 
 MODULES = {
     "rollout": "actors.rollout",
@@ -47,39 +51,45 @@ def dry_run(config: Config) -> str:
 
 async def _stood(config: Config, planned: Layout, group: Any) -> str:
     handles: list[Any] = []
-    places: list[tuple[str, int]] = []
-    bundle_of = planned.bundle_of()
-    for role in dict.fromkeys(slot.role for slot in planned.places):
-        indices = [i for i, slot in enumerate(planned.places) if slot.role == role]
-        for number, (index, placed) in enumerate(zip(indices, options(group, planned, role), strict=True)):
-            env = _env(config, role, len(indices), bool(placed["num_gpus"]))
-            handles.append(spawn(StandIn, f"{role}-{number}", placed, env, MODULES[role]))
-            places.append((role, bundle_of[index]))
+    stood: dict[int, _Stood] = {}
+    alone = [i for i, slot in enumerate(planned.places) if slot.beside is None]
+    guests = [i for i, slot in enumerate(planned.places) if slot.beside is not None]
     try:
-        pending = [handle.where.remote() for handle in handles]
-        found = await call_all("stand-in", config.cluster.placement_timeout_s, pending)
+        for wave in (alone, guests):  # guests must be told the GPUs of their hosts
+            started = [_stand_in(config, planned, group, i, stood) for i in wave]
+            handles += started
+            pending = [handle.where.remote() for handle in started]
+            stood |= zip(wave, await call_all("stand-in", config.cluster.placement_timeout_s, pending), strict=True)
     finally:
         for handle in handles:
             ray.kill(handle)
-    return _report(places, found)
+    return _report(planned, [stood[i] for i in range(len(planned.places))])
 
 
-def _env(config: Config, role: str, count: int, on_gpu: bool) -> dict[str, str]:
+def _stand_in(config: Config, planned: Layout, group: Any, index: int, stood: Mapping[int, _Stood]) -> Any:
+    role = planned.places[index].role
+    slots_ = planned.of(role)
+    number = slots_.index(index)
+    placed = options(group, planned, role)[number]
+    env: dict[str, str] = {}
     if role == "rollout":
-        return engine_env(config)
-    if role == "verification":
-        return {}
-    return rank_env(count, on_gpu)
+        colocated = config.rollout.colocated
+        shared = engine_gpus(config, [stood[i][1] for i in planned.of("policy")])[number] if colocated else ()
+        env = engine_env(config, number, shared)
+    elif role != "verification":
+        env = rank_env(len(slots_), bool(placed["num_gpus"]))
+    return spawn(StandIn, f"{role}-{number}", placed, env, MODULES[role])
 
 
-def _report(places: list[tuple[str, int]], found: list[tuple[str, list[int]]]) -> str:
+def _report(planned: Layout, found: Sequence[_Stood]) -> str:
     addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
-    bundles: dict[tuple[int, str], list[tuple[str, list[int]]]] = defaultdict(list)
-    for (role, bundle), stood in zip(places, found, strict=True):
-        bundles[bundle, role].append(stood)
+    bundle_of = planned.bundle_of()
+    bundles: dict[tuple[int, str], list[_Stood]] = defaultdict(list)
+    for i, (slot, stood) in enumerate(zip(planned.places, found, strict=True)):
+        bundles[bundle_of[i], slot.role].append(stood)
     lines = [
         f"bundle {bundle}: {len(stood)} x {role} on node {stood[0][0][:8]} ({addresses[stood[0][0]]}), "
-        f"GPUs {', '.join(str(gpu) for _, gpus in stood for gpu in gpus) or 'none'}"
+        f"GPUs {', '.join(gpu for _, gpus in stood for gpu in gpus) or 'none'}"
         for (bundle, role), stood in sorted(bundles.items())
     ]
     nodes = len({node for node, _ in found})

@@ -43,6 +43,7 @@ class StepTimes:
     update: float
     sync: float
     engine_gpus: int
+    """Of their own: none where they work on the policy's."""
     reference_gpus: int
     policy_gpus: int
 
@@ -58,10 +59,11 @@ class StepTimes:
 
     def idle(self, seconds: float) -> float:
         """Share of all GPU seconds of a step of this length in which a GPU waits for others."""
+        sampled_there = 0.0 if self.engine_gpus else self.generation
         busy = (
             self.engine_gpus * (self.generation + self.sync)
             + self.reference_gpus * self.reference
-            + self.policy_gpus * (self.update + self.sync)
+            + self.policy_gpus * (sampled_there + self.update + self.sync)
         )
         return 1 - busy / (seconds * (self.engine_gpus + self.reference_gpus + self.policy_gpus))
 
@@ -110,7 +112,7 @@ def step_times(
         reference=compute_seconds(shape, tokens, references, 1, assumed) if references else 0.0,
         update=compute_seconds(shape, tokens, policy.workers, passes, assumed),
         sync=sync,
-        engine_gpus=rollout.engines * rollout.tensor_parallel,
+        engine_gpus=0 if rollout.colocated else rollout.engines * rollout.tensor_parallel,
         reference_gpus=references,
         policy_gpus=policy.workers,
     )

@@ -98,6 +98,9 @@ def _nodes(planned: Layout, gpus_per_node: int) -> list[str]:
     lines = [f"on {nodes} node{'s' * (nodes > 1)} of {gpus_per_node} GPUs: {gpus:.0f} GPUs in one placement group"]
     for role in dict.fromkeys(slot.role for slot in planned.places):
         own = [b for i, b in enumerate(planned.resources()) if planned.role(i) == role]
+        if not own:
+            lines.append(f"  {role}: on GPUs of policy, asleep while it trains")
+            continue
         sizes = " + ".join(f"{b.get('GPU', 0):.0f}" for b in own)
         lines.append(
             f"  {role}: {sum(b.get('GPU', 0) for b in own):.0f} GPUs in {len(own)} bundle{'s' * (len(own) > 1)} of {sizes}"
@@ -167,6 +170,19 @@ def _engines(sized: _Sized) -> list[str]:
             lines.append(f"    {name}: does NOT fit; change rollout.tensor_parallel={2 * rollout.tensor_parallel}")
         else:
             lines.append(f"    {name}: {tokens:,.0f} tokens, {tokens / longest:.0f} of the longest sequences at once")
+    return [*lines, *_colocated(sized)] if rollout.colocated else lines
+
+
+def _colocated(sized: _Sized) -> list[str]:
+    """Whether engines that are awake fit beside what the policy holds between its updates."""
+    states = sum(memory.training_states(sized.shape, sized.config.policy, sized.width).values())
+    share = sized.config.rollout.gpu_memory_utilization
+    lines = [f"  rollout beside the policy's states, {states / memory.GIB:.2f}, while it samples"]
+    for name, size in GPUS.items():
+        lines.append(_fits(name, size, states + share * size))
+        most = (size - ASSUMED.reserve - states) / size
+        if most < share:
+            lines[-1] += f"; change rollout.gpu_memory_utilization={most:.2f}" if most >= 0.1 else "; change policy.workers"
     return lines
 
 
@@ -207,10 +223,15 @@ def times(config: Config, shape: Shape, width: int) -> StepTimes:
 
 def _step(sized: _Sized) -> list[str]:
     found = times(sized.config, sized.shape, sized.width)
+    line = (
+        f"a step on H100: about {tokens_per_step(sized.config):,.0f} tokens; generation {found.generation:.1f} s, reference "
+        f"{found.reference:.1f} s, update {found.update:.1f} s, sync {found.sync:.1f} s"
+    )
+    if sized.config.rollout.colocated:
+        return [line, f"  synchronous, colocated {found.synchronous:.1f} s, GPUs idle {found.idle(found.synchronous):.0%}"]
     gain = found.synchronous / found.asynchronous
     return [
-        f"a step on H100: about {tokens_per_step(sized.config):,.0f} tokens; generation {found.generation:.1f} s, reference "
-        f"{found.reference:.1f} s, update {found.update:.1f} s, sync {found.sync:.1f} s",
+        line,
         f"  synchronous {found.synchronous:.1f} s, GPUs idle {found.idle(found.synchronous):.0%}; asynchronous "
         f"{found.asynchronous:.1f} s, idle {found.idle(found.asynchronous):.0%}: {gain:.2f} times as fast",
     ]

@@ -20,6 +20,8 @@ class Slot:
     role: str
     cpus: float
     gpus: float
+    beside: int | None = None
+    """Index of the slot on whose GPU, and those of the slots after it, this actor works too: it has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,12 @@ class Layout:
         return [{k: v for k, v in (("CPU", cpus), ("GPU", gpus)) if v} for cpus, gpus in asked]
 
     def role(self, bundle: int) -> str:
-        """Of the actors in a bundle."""
+        """Of the actors that a bundle is for."""
         return self.places[self.bundles[bundle][0]].role
+
+    def of(self, role: str) -> list[int]:
+        """Indices of the slots of a role."""
+        return [i for i, slot in enumerate(self.places) if slot.role == role]
 
     def bundle_of(self) -> dict[int, int]:
         """Index of its bundle, by index of a slot."""
@@ -50,20 +56,21 @@ def layout(places: Sequence[Slot], gpus_per_node: int) -> Layout:
     """One bundle an actor, all on one node, where that has GPUs enough; else one bundle an engine, and one a node of ranks.
 
     A bundle is never split: an engine's tensor-parallel GPUs are on one node, and the ranks of policy and reference fill nodes.
+    Engines that work on the GPUs of ranks are in their bundles.
 
     Raises:
         RunError: if an engine needs more GPUs than a node has.
     """
-    if sum(slot.gpus for slot in places) <= gpus_per_node:
-        return Layout(places, [(i,) for i in range(len(places))], one_node=True)
+    one_node = sum(slot.gpus for slot in places) <= gpus_per_node
+    if any(slot.gpus > gpus_per_node for slot in places) and not one_node:
+        raise RunError(f"rollout.tensor_parallel is more than the {gpus_per_node} GPUs of a node (cluster.gpus_per_node)")
     bundles: list[tuple[int, ...]] = []
     for role in dict.fromkeys(slot.role for slot in places):
-        own = [i for i, slot in enumerate(places) if slot.role == role]
-        together = gpus_per_node if role in ("policy", "reference") else 1
+        own = [i for i, slot in enumerate(places) if slot.role == role and slot.beside is None]
+        together = gpus_per_node if role in ("policy", "reference") and not one_node else 1
         bundles += [tuple(own[start : start + together]) for start in range(0, len(own), together)]
-    if any(slot.gpus > gpus_per_node for slot in places):
-        raise RunError(f"rollout.tensor_parallel is more than the {gpus_per_node} GPUs of a node (cluster.gpus_per_node)")
-    return Layout(places, bundles, one_node=False)
+    guests = {i: slot.beside for i, slot in enumerate(places) if slot.beside is not None}
+    return Layout(places, [b + tuple(i for i, host in guests.items() if host in b) for b in bundles], one_node)
 
 
 def slots(config: Config, gpus: float) -> list[Slot]:
@@ -87,20 +94,21 @@ def slots(config: Config, gpus: float) -> list[Slot]:
         counts["reference"] = config.reference.workers
     if rewards := sum(isinstance(entry, RewardModel) for entry in config.verifiers.values()):
         counts["reward"] = rewards
-    wanted = sum(n * (config.rollout.tensor_parallel if role == "rollout" else 1) for role, n in counts.items())
-    one_each = wanted == len(counts)
+    width, colocated = config.rollout.tensor_parallel, config.rollout.colocated
+    each = {role: 1 if role != "rollout" else 0 if colocated else width for role in counts}
+    wanted = sum(n * each[role] for role, n in counts.items())
+    one_each = wanted == sum(n > 0 for n in each.values())
     if 0 < gpus < wanted and not (gpus == 1 and one_each):
-        width = config.rollout.tensor_parallel
-        wide = {f"{role} of {width} GPUs" if role == "rollout" and width > 1 else role: n for role, n in counts.items()}
+        wide = {f"{role} of {each[role]} GPUs" if each[role] > 1 else role: n for role, n in counts.items() if each[role]}
         raise RunError(
             f"the run needs {wanted} GPUs ({_shares(wide)}), the cluster has {gpus:.0f}; "
             "one GPU suffices for one engine, one policy rank, one reference and one reward model"
         )
     share = 0.0 if gpus == 0 else min(1.0, gpus / wanted)
     result = [
-        Slot(role, 1, share * (config.rollout.tensor_parallel if role == "rollout" else 1))
+        Slot(role, 1, share * each[role], counts[role] + i * width if role == "rollout" and colocated else None)
         for role, n in counts.items()
-        for _ in range(n)
+        for i in range(n)
     ]
     return [*result, Slot("verification", 1, 0)]
 
@@ -150,7 +158,7 @@ def missing(planned: Layout, nodes: Sequence[Mapping[str, float]]) -> dict[str, 
     for i in sorted(range(len(asked)), key=lambda i: -asked[i].get("GPU", 0)):
         taken = next((node for node in free if _fits(asked[i], node)), None)
         if taken is None:
-            lost[planned.role(i)] += len(planned.bundles[i])
+            lost.update(planned.places[slot].role for slot in planned.bundles[i])
         else:
             taken.update({kind: taken[kind] - amount for kind, amount in asked[i].items()})
     return dict(lost)
@@ -184,8 +192,7 @@ def options(group: PlacementGroup, planned: Layout, role: str) -> list[dict[str,
             "num_gpus": slot.gpus,
             "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle_of[i]),
         }
-        for i, slot in enumerate(planned.places)
-        if slot.role == role
+        for i, slot in ((i, planned.places[i]) for i in planned.of(role))
     ]
 
 

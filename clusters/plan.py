@@ -64,5 +64,6 @@ def _actors(config: Config) -> list[str]:
     on_gpus = slots(config, 1e9)
     for role in dict.fromkeys(slot.role for slot in on_gpus):
         places = [slot for slot in on_gpus if slot.role == role]
-        lines.append(f"  {len(places)} x {role}: {places[0].cpus:.0f} CPU, {places[0].gpus:.0f} GPU each (none without GPUs)")
+        own = "the GPUs of policy ranks" if places[0].beside is not None else f"{places[0].gpus:.0f} GPU each"
+        lines.append(f"  {len(places)} x {role}: {places[0].cpus:.0f} CPU, {own} (none without GPUs)")
     return lines

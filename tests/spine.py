@@ -8,13 +8,13 @@ import ray
 from actors.group import spawn
 from actors.policy import PolicyRank, RankSettings, RlvrRanks
 from actors.process import idle_env
-from actors.rollout import CALLS, Engines, EngineSettings, RolloutEngine
+from actors.rollout import CALLS, ColocatedEngines, Engines, EngineSettings, RolloutEngine
 from actors.weights import CheckedSync, EngineClient
 
 TEMPERATURE = 0.7
 
 
-def start_engine(name, folder, logs, **placed):
+def start_engine(name, folder, logs, colocated=False, **placed):
     env = idle_env(2) | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0-1"}
     env |= {"VLLM_V1_OUTPUT_PROC_CHUNK_SIZE": "2"}  # vLLM hands over a step's tokens in as many parts as it can
     settings = EngineSettings(
@@ -23,6 +23,7 @@ def start_engine(name, folder, logs, **placed):
         False,
         1,
         0.9,
+        colocated=colocated,
         max_model_len=256,
         max_new_tokens=24,
         temperature=TEMPERATURE,
@@ -33,9 +34,10 @@ def start_engine(name, folder, logs, **placed):
     return spawn(RolloutEngine, name, {"max_concurrency": CALLS, **placed}, env, settings)
 
 
-def start_spine(of, folder, logs, policy, stage, probe):
+def start_spine(of, folder, logs, policy, stage, probe, kind=Engines):
     """All of it; `of` is what tells it from others in the same Ray. Version 0 is in the engine."""
-    engines = Engines([start_engine(f"rollout-{of}", folder, logs)], request_timeout_s=120, start_timeout_s=300)
+    handle = start_engine(f"rollout-{of}", folder, logs, colocated=kind is ColocatedEngines)
+    engines = kind([handle], request_timeout_s=120, start_timeout_s=300)
     settings = RankSettings(str(folder), "float32", policy, 0, 2, str(logs / f"policy-{of}.log"))
     env = idle_env(2) | {"DS_ACCELERATOR": "cpu"}
     ranks = RlvrRanks([spawn(PolicyRank, f"policy-{of}", {}, env, settings, 0, 1)], policy, stage)

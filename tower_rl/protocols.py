@@ -50,6 +50,13 @@ class Generator(Protocol):
         """
         ...
 
+    async def rest(self) -> None:
+        """Nothing more is asked before new weights come: memory that the learner can use is given up until then.
+
+        Raises DeadlineExceeded, WorkerLost.
+        """
+        ...
+
 
 class VerifierPool(Protocol):
     """Scores groups."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clusters.forecast import changes, forecast, policy_bytes
+from clusters.forecast import changes, forecast, policy_bytes, times
 from clusters.plan import describe
 from clusters.shapes import KNOWN
 from tower_rl.config.load import load
@@ -41,6 +41,26 @@ def test_nodes_states_and_sync(size: str) -> None:
     work = 8 * p * tokens / (ranks * 989e12 * 0.35)
     assert f"update {work:.1f} s" in text
     assert text.count("does NOT fit") == 0
+
+
+def test_colocated_engines_share_gpus_and_leave_none_idle() -> None:
+    keys = ("rollout.engines=4", "policy.workers=32", "reference.workers=16", "rollout.colocated=true")
+    text, p = plan("72b", *keys), EXPECTED["72b"][0]
+    assert "on 6 nodes of 8 GPUs: 48 GPUs in one placement group" in text
+    assert "  rollout: on GPUs of policy, asleep while it trains" in text
+    states = 18 * p / 32
+    assert f"rollout beside the policy's states, {states / GIB:.2f}, while it samples" in text
+    config = load(str(ROOT / "configs" / "rlvr_72b.yaml"), keys)
+    share = config.rollout.gpu_memory_utilization
+    over = states + share * 79 * GIB - 74 * GIB
+    assert over > 0 and f"H100 80 GB: does NOT fit, {over / GIB:.1f} too much" in text
+    assert f"change rollout.gpu_memory_utilization={(74 * GIB - states) / (79 * GIB):.2f}" in text
+    assert "asynchronous" not in text
+    found = times(config, KNOWN["hub:Qwen/Qwen2.5-72B"], 2)
+    assert found.engine_gpus == 0
+    waits = 32 * found.reference + 16 * (found.synchronous - found.reference)
+    assert found.idle(found.synchronous) == pytest.approx(waits / (48 * found.synchronous))
+    assert f"synchronous, colocated {found.synchronous:.1f} s, GPUs idle {found.idle(found.synchronous):.0%}" in text
 
 
 def test_what_does_not_fit_is_told_with_keys_to_change() -> None:

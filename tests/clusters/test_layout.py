@@ -49,6 +49,24 @@ def test_an_engine_wider_than_a_node() -> None:
         layout(WIDE, 4)
 
 
+def colocated(width, workers, others=0):
+    engines = [Slot("rollout", 1, 0, beside=workers // width + i) for i in range(0, workers, width)]
+    return [*engines, *[RANK] * workers, *[REFERENCE] * others, VERIFICATION]
+
+
+def test_engines_on_the_gpus_of_ranks_are_in_their_bundles() -> None:
+    planned = layout(colocated(2, 4), 8)
+    assert planned.one_node
+    assert planned.bundles == [(2, 0), (3,), (4, 1), (5,), (6,)], "an engine is beside the first of its ranks"
+    planned = layout(colocated(4, 12, others=1), 8)
+    assert not planned.one_node
+    assert planned.bundles == [(*range(3, 11), 0, 1), (*range(11, 15), 2), (15,), (16,)]
+    assert planned.resources() == [{"CPU": 10, "GPU": 8}, {"CPU": 5, "GPU": 4}, {"CPU": 1, "GPU": 1}, {"CPU": 1}]
+    assert [planned.role(i) for i in range(4)] == ["policy", "policy", "reference", "verification"]
+    assert node_count(planned, 8) == 2
+    assert missing(planned, [{"CPU": 16, "GPU": 8}]) == {"policy": 4, "rollout": 1, "reference": 1}
+
+
 def test_who_finds_no_place() -> None:
     planned, node = layout(WIDE, 8), {"CPU": 16.0, "GPU": 8.0, "memory": 1.0}
     assert missing(planned, [node] * 5) == {}

@@ -63,6 +63,22 @@ def test_gpus_are_whole_or_one_is_shared() -> None:
     assert whole == {"rollout": 2, "policy": 1, "reference": 1, "verification": 0}
 
 
+def test_colocated_engines_have_no_gpu_of_their_own() -> None:
+    sections = {"rollout": {"engines": 2, "tensor_parallel": 2, "colocated": True}, "policy": {"workers": 4}}
+    found = slots(preference(sections), 5)
+    assert [(slot.role, slot.gpus, slot.beside) for slot in found] == [
+        ("rollout", 0, 2),
+        ("rollout", 0, 4),
+        *[("policy", 1, None)] * 4,
+        ("reference", 1, None),
+        ("verification", 0, None),
+    ]
+    one = slots(preference({"rollout": {"colocated": True}}), 1)
+    assert [(slot.role, slot.gpus) for slot in one] == [("rollout", 0), ("policy", 0.5), ("reference", 0.5), ("verification", 0)]
+    with pytest.raises(RunError, match=r"needs 5 GPUs \(4 policy, 1 reference\), the cluster has 4;"):
+        slots(preference(sections), 4)
+
+
 def test_who_is_not_there_takes_no_part_of_a_gpu() -> None:
     config = preference({"rollout": {"engines": 2}, "reference": {"workers": 3}}, loss="simpo", answers="given")
     assert [(slot.role, slot.gpus) for slot in slots(config, 1)] == [("policy", 1.0), ("verification", 0)]

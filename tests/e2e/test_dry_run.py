@@ -82,6 +82,19 @@ def test_bundles_on_nodes_and_clusters_that_are_too_small() -> None:
         assert code == 0, f"what failed before has left its claims behind: {errors}"
 
 
+def test_colocated_engines_stand_on_the_gpus_of_their_ranks() -> None:
+    colocated = ("rollout.engines=2", "rollout.tensor_parallel=2", "rollout.colocated=true", "policy.workers=4")
+    with simulated(nodes=2, gpus=4) as address:
+        code, output, errors, _ = dry_run(address, *colocated, "reference.workers=4", "cluster.gpus_per_node=4")
+    assert code == 0, errors
+    (ranks, engines, references, verification) = placed(output)
+    assert ranks[:2] == ("policy", 4) and engines[:2] == ("rollout", 2)
+    assert references[:2] == ("reference", 4) and verification[:2] == ("verification", 1)
+    assert ranks[2] == engines[2] != references[2]
+    assert sorted(ranks[3].split(", ")) == ["0", "1", "2", "3"]
+    assert engines[3] == ranks[3], "each engine has the GPUs of two ranks, in order"
+
+
 def test_all_of_the_configuration_at_72b() -> None:
     config = load(str(ROOT / CONFIG))
     planned = layout(slots(config, 1e9), config.cluster.gpus_per_node)

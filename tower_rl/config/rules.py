@@ -171,6 +171,25 @@ def candidates_in_order(config: Config) -> Iterator[Finding]:
                 )
 
 
+def engines_colocated(config: Config) -> Iterator[Finding]:
+    """`rollout.colocated` needs stages that sample, a policy rank on each GPU of an engine (`rollout.engines` times
+    `tensor_parallel` is `policy.workers`), engines that divide a node (`cluster.gpus_per_node`), and no `asynchronous`."""
+    rollout, workers, per_node = config.rollout, config.policy.workers, config.cluster.gpus_per_node
+    if not rollout.colocated:
+        return
+    if not rlvr_stages(config) and not any(stage.samples for _, stage in _preference(config)):
+        yield ("rollout", "colocated"), "means nothing: no stage samples, so there are no engines"
+    if (gpus := rollout.engines * rollout.tensor_parallel) != workers:
+        message = f"needs a policy rank on each GPU of an engine: rollout.engines * rollout.tensor_parallel is {gpus}"
+        yield ("rollout", "colocated"), f"{message}, policy.workers is {workers}"
+    if per_node % rollout.tensor_parallel:
+        message = f"must divide cluster.gpus_per_node = {per_node} with colocated, not be {rollout.tensor_parallel}"
+        yield ("rollout", "tensor_parallel"), f"{message}: the GPUs of an engine are on one node"
+    for index, stage in rlvr_stages(config):
+        if stage.asynchronous is not None:
+            yield ("stages", index, "asynchronous"), "cannot be had with rollout.colocated: engines sleep while the policy trains"
+
+
 def preferences_consistent(config: Config) -> Iterator[Finding]:
     """Options of a preference loss are heeded by it: `label_smoothing` and `margin` by dpo, dpo_norm and simpo, `weighting` by
     dpo, ipo and simpo; orpo needs `nll_weight`, and kto two pairs a step."""
@@ -366,6 +385,7 @@ RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     mini_batches_filled,
     selection_consistent,
     candidates_in_order,
+    engines_colocated,
     preferences_consistent,
     answers_compete,
     verifiers_asked,

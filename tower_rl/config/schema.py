@@ -158,6 +158,8 @@ class Rollout(Section):
     """Number of engines."""
     tensor_parallel: Positive = 1
     """GPUs of one engine."""
+    colocated: bool = False
+    """Engines on the policy's GPUs, where they sleep while it trains; on CPUs they only pause."""
     group_size: Positive = 8
     """Rollouts a prompt (G)."""
     prompts_per_step: Positive = 8

@@ -50,6 +50,10 @@ class Rank:
         """The Hugging Face model inside."""
         return self.engine.module.model
 
+    def release(self) -> None:
+        """Leave the memory that is kept for later tensors to others on this GPU."""
+        torch.cuda.empty_cache()  # does nothing on a CPU
+
     def step(self, learning_rate: float) -> float:
         """One optimizer step with the gradients that were accumulated; their norm before clipping."""
         for group in self.engine.optimizer.param_groups:

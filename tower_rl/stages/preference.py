@@ -76,6 +76,7 @@ async def train_preferences(
             summary = await build(parts, stream, files, config, stage, version, journal.stop)
             replace_text(files.summary, json.dumps(journal.about_round() | summary, ensure_ascii=False) + "\n")
             journal.show_round(summary)
+        await parts.answers.rest()
         journal.write_rounds()
         stream.load_state_dict(json.loads(files.summary.read_text(encoding="utf-8"))["stream"])
         training = await prepared(parts, files.pairs, config, stage)

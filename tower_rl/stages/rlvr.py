@@ -63,6 +63,7 @@ async def train_synchronously(parts: Parts, stream: PromptStream, journal: RlvrJ
     for step in range(first, stage.steps):
         clock = Clock()
         drawn = await draw(parts.generator, parts.verifiers, candidates, config, stage, clock)
+        await parts.generator.rest()
         advantages, result = await learn(parts, step, drawn.scored, journal, config, stage, clock)
         version += 1
         with clock("sync"):

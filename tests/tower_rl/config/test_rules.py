@@ -294,6 +294,48 @@ def test_candidates_that_follow_from_scores_are_not_sampled_ahead(problems: Prob
     ]
 
 
+COLOCATED = (
+    "rollout: {{engines: {}, tensor_parallel: {}, colocated: true}}\npolicy: {{workers: {}, tokens_per_micro_batch: 2000}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("engines", "width", "workers", "found"),
+    [
+        (2, 2, 4, []),
+        (8, 1, 8, []),
+        (
+            2,
+            2,
+            2,
+            [
+                "rollout.colocated: needs a policy rank on each GPU of an engine: "
+                "rollout.engines * rollout.tensor_parallel is 4, policy.workers is 2"
+            ],
+        ),
+        (
+            2,
+            3,
+            6,
+            [
+                "rollout.tensor_parallel: must divide cluster.gpus_per_node = 8 with colocated, not be 3: "
+                "the GPUs of an engine are on one node"
+            ],
+        ),
+    ],
+)
+def test_engines_on_the_gpus_of_ranks(
+    problems: Problems, good: str, engines: int, width: int, workers: int, found: list[str]
+) -> None:
+    told = problems(good + COLOCATED.format(engines, width, workers))
+    assert [problem.partition(": ")[2] for problem in told] == found
+
+
+def test_engines_that_sleep_do_not_sample_ahead(problems: Problems, good: str) -> None:
+    (told,) = problems(good + "    asynchronous: {staleness: 1}\n" + COLOCATED.format(1, 1, 1))
+    assert told.endswith("asynchronous: cannot be had with rollout.colocated: engines sleep while the policy trains")
+
+
 def test_sections_on_what_is_learned_from_at_their_bounds(problems: Problems, good: str) -> None:
     sections = ("overlong: {soft_buffer: 64}", "dynamic_sampling: {min_mean: 0.5, max_mean: 0.5}", "difficulty: {solved: 0.01}")
     assert problems(good + "".join(f"    {section}\n" for section in sections)) == []

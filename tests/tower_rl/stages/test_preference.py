@@ -60,9 +60,13 @@ class InProcess:
         self.policy, self.engine = PackedPolicy(load_model(folder, "float32"), 64, AlignedHead), plain_model(folder)
         self.frozen = PackedPolicy(load_model(folder, "float32"), 64)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=config.policy.learning_rate)
-        self.version, self.annotated, self.sampled = -1, 0, []
+        self.version, self.annotated, self.sampled, self.resting = -1, 0, [], False
+
+    async def rest(self):
+        self.resting = True
 
     async def generate(self, prompts, samples):
+        assert not self.resting, "new weights come first"
         for prompt in reversed(prompts):
             yield Group(prompt, self._sample(prompt, samples))
 
@@ -110,6 +114,7 @@ class InProcess:
         return preference_loss(objective, whole, *self._trainer()._sides(micro_batch, batch, objective))
 
     async def update(self, batches, step):
+        assert self.resting or not self.stage.samples, "the learner has the memory"
         metrics = await self.evaluate(batches, train=True)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -139,7 +144,7 @@ class InProcess:
 
     async def push(self, version):
         self.engine.load_state_dict(self.policy.model.state_dict())
-        self.version = version
+        self.version, self.resting = version, False
 
 
 def run(tmp_path, model, *changes, kind=InProcess, mode=Mode.NEW, sources=CATALOGUE):

@@ -48,9 +48,13 @@ class InProcess:
     def __init__(self, folder, rate):
         self.policy, self.engine = PackedPolicy(load_model(folder, "float32"), 64), plain_model(folder)
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=rate)
-        self.version, self.versions, self.shift, self.broken = -1, [], 0.0, False
+        self.version, self.versions, self.shift, self.broken, self.resting = -1, [], 0.0, False, False
+
+    async def rest(self):
+        self.resting = True
 
     async def generate(self, prompts, samples):
+        assert not self.resting, "new weights come first"
         for prompt in reversed(prompts):
             yield Group(prompt, self._sample(prompt, samples))
 
@@ -70,6 +74,7 @@ class InProcess:
         return ScoredGroup(group.prompt, group.rollouts, tuple(verdicts))
 
     async def update(self, batches, step):
+        assert self.resting, "the learner has the memory"
         (batch,) = batches
         sums, objective = {}, Objective("vanilla", "token-mean", 0.2, 0.2, 0.0, "k3")
         for m in batch.micro_batches:
@@ -104,7 +109,7 @@ class InProcess:
     async def push(self, version):
         assert version > self.version
         self.engine.load_state_dict(self.policy.model.state_dict())
-        self.version = version
+        self.version, self.resting = version, False
         self.versions.append(version)
         return {"mismatch/probe": 0.0}
 

@@ -82,6 +82,9 @@ class World:
             raise Death(who)
         self.done[who] += 1
 
+    async def rest(self):
+        pass
+
     async def generate(self, prompts, samples):
         tasks = [asyncio.create_task(self.group(prompt, samples)) for prompt in prompts]
         try:

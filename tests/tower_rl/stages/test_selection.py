@@ -59,6 +59,9 @@ class Scripted:
             rollouts = [rollout([prompt.cursor % 500] * n, [-1] * n, self.version) for n in (2, 4, 6, 8)]
             yield Group(prompt, (*rollouts[:3], replace(rollouts[3], stop_reason=StopReason.LENGTH)))
 
+    async def rest(self):
+        pass
+
     async def verify(self, group):
         return ScoredGroup(group.prompt, group.rollouts, tuple(map(scored, self.scores[kind(group.prompt.id)])))
 

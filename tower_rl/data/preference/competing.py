@@ -42,6 +42,11 @@ class Competing:
                 async for group in groups:
                     yield self._with_given(group)
 
+    async def rest(self) -> None:
+        """See tower_rl.protocols.Generator."""
+        if self.generator is not None:
+            await self.generator.rest()
+
     async def verify(self, group: Group) -> ScoredGroup:
         """See tower_rl.protocols.VerifierPool; answers to a prompt that names no verifier have no score."""
         if group.prompt.verifier and group.rollouts:
