@@ -88,7 +88,7 @@ class RolloutEngine:
                 distributed_executor_backend=UniProcExecutor if settings.tensor_parallel == 1 else "mp",
                 gpu_memory_utilization=settings.gpu_memory_utilization if settings.on_gpu else 0.9,
                 enable_sleep_mode=settings.colocated and settings.on_gpu,
-                # Samples share whole blocks of their prompt, of which 128 tokens, vLLM's choice for CPUs, hold most prompts not once.
+                # Samples share whole blocks of their prompt, and vLLM's for CPUs, of 128 tokens, are longer than most prompts.
                 block_size=None if settings.on_gpu else 32,
                 enforce_eager=not settings.on_gpu,  # compiling for the CPU takes minutes
                 logprobs_mode="processed_logprobs",  # the default is before temperature

@@ -1,5 +1,6 @@
 """Weights from the trainer's ranks to the engines, through vLLM's weight-transfer protocol, checked twice."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,9 +96,8 @@ class CheckedSync:
 
         Raises MismatchExceeded when it is beyond the bound.
         """
-        trainer = (await self.ranks.probe(probe_batch(self.probe)))[0]
-        answers = await self.engines.probe(self.probe)
-        difference = max(float(np.abs(answer - trainer).mean()) for answer in answers)
+        rows, answers = await asyncio.gather(self.ranks.probe(probe_batch(self.probe)), self.engines.probe(self.probe))
+        difference = max(float(np.abs(answer - rows[0]).mean()) for answer in answers)
         if not difference <= self.bound:
             raise MismatchExceeded(
                 f"after the sync of version {version} an engine's log-probabilities of the probe prompt differ from the "

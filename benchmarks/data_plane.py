@@ -1,9 +1,9 @@
 """What the driver does with the rollouts of a step: `python benchmarks/data_plane.py [GROUPS ...]`.
 
-Made-up groups of 16 rollouts of 8,192 tokens go through advantages, the file of rollouts and batching, as in a step whose model
-is elsewhere. A size runs in a process of its own, since the peak of memory is a process's. Seconds are the processor's. `held` is
-memory with the rollouts alone, `peak` the most while the rest is done. The last line is the exponent of seconds in groups: 1 is
-linear.
+Made-up groups of 16 rollouts of 8,192 tokens go through advantages, the file of rollouts, batching and the figures of the step's
+row, as in a step whose model is elsewhere. A size runs in a process of its own, since the peak of memory is a process's. Seconds
+are the processor's. `held` is memory with the rollouts alone, `peak` the most while the rest is done. The last
+line is the exponent of seconds in groups: 1 is linear.
 """
 
 import json
@@ -21,8 +21,8 @@ from typing import Any
 
 SAMPLES, TOKENS, PROMPT_TOKENS = 16, 8192, 512
 RANKS, BUDGET = 8, 16_384
-SIZES = (64, 128, 256, 512)
-PARTS = ("advantage", "write", "assemble")
+SIZES = (1, 8, 64, 512)
+PARTS = ("advantage", "write", "assemble", "figures")
 
 
 def made(count: int) -> list[Any]:
@@ -61,7 +61,8 @@ def through(scored: list[Any]) -> dict[str, float]:
     from tower_rl.batching import assemble
     from tower_rl.config.stages import RlvrStage
     from tower_rl.reporting.rollouts import write_rollouts
-    from tower_rl.stages.journal import aligned
+    from tower_rl.stages.journal import Step, aligned, figures
+    from tower_rl.types import StepResult
 
     times = [time.process_time()]
     groups, rewards = advantage.trainable(scored)
@@ -72,6 +73,9 @@ def through(scored: list[Any]) -> dict[str, float]:
     times.append(time.process_time())
     batches = assemble(groups, advantages, ranks=RANKS, budget=BUDGET, temperature=1.0)
     times.append(time.process_time())
+    row = figures(Step(1, scored, advantages, StepResult(0.0, 1.0, 0.0, 1, {}), {}, {}))
+    times.append(time.process_time())
+    assert row["tokens_generated"] == len(scored) * SAMPLES * TOKENS
     assert sum(int(m.mask.sum()) for batch in batches for m in batch.micro_batches) == len(scored) * SAMPLES * TOKENS
     return dict(zip(PARTS, (after - before for before, after in pairwise(times)), strict=True))
 
@@ -83,13 +87,13 @@ def memory() -> float:
 
 def main(sizes: Sequence[int]) -> None:
     """A process a size."""
-    print(f"{'groups':>8}{'tokens':>14}{'advantage s':>13}{'write s':>9}{'assemble s':>12}{'held GiB':>10}{'peak GiB':>10}")
+    print(f"{'groups':>8}{'tokens':>14}", *(f"{part} s".rjust(11) for part in PARTS), f"{'held GiB':>10}{'peak GiB':>10}")
     times = []
     for count in sizes:
         done = subprocess.run([sys.executable, __file__, "--one", str(count)], check=True, stdout=subprocess.PIPE, text=True)
         row = json.loads(done.stdout)
         times.append(sum(row[part] for part in PARTS))
-        print(f"{count:>8}{count * SAMPLES * TOKENS:>14,}{row['advantage']:>13.2f}{row['write']:>9.2f}{row['assemble']:>12.2f}"
+        print(f"{count:>8}{count * SAMPLES * TOKENS:>14,}", *(f"{row[part]:11.2f}" for part in PARTS),
               f"{row['held']:>10.2f}{row['peak']:>10.2f}  load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
     if len(sizes) > 1:
         print(f"exponent: {math.log(times[-1] / times[0]) / math.log(sizes[-1] / sizes[0]):.2f}")

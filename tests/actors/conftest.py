@@ -36,4 +36,5 @@ def spine(cluster, tiny_model, logs):
 @pytest.fixture
 def prompts():
     rng = np.random.default_rng(0)
-    return [prompt(rng.integers(3, 512, 10 + i), cursor=i) for i in range(6)]
+    lengths = (10, 11, 12, 13, 14, 70)  # the samples of the last one share two blocks of it
+    return [prompt(rng.integers(3, 512, length), cursor=i) for i, length in enumerate(lengths)]

@@ -1,16 +1,22 @@
 """A real vLLM engine on the tiny model."""
 
+import asyncio
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
+from ray import cloudpickle
 
+from actors.group import call
 from actors.rollout import Engines
 from tower_rl.batching import assemble
 from tower_rl.models.load import load_tokenizer
 from tower_rl.protocols import DeadlineExceeded
 
 pytestmark = pytest.mark.ray
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import this file
 
 
 async def groups_of(engines, prompts, samples):
@@ -54,6 +60,27 @@ async def test_engine_and_trainer_agree_on_what_was_sampled(spine, prompts):
     result = await spine.ranks.update(wrong, 0)
     assert result.metrics["mismatch/mean"] > 0.05, "another temperature must show"
     await spine.sync.push(1)
+
+
+def cached(engine, token_ids):
+    """Tokens of the prompt that the last of four samples finds computed."""
+    from vllm import SamplingParams, TokensPrompt
+    from vllm.sampling_params import RequestOutputKind
+
+    async def final():
+        params = SamplingParams(n=4, max_tokens=1, output_kind=RequestOutputKind.FINAL_ONLY)
+        prompt = TokensPrompt(prompt_token_ids=list(token_ids))
+        return [output async for output in engine.engine.generate(prompt, params, "cached")][-1]
+
+    loop = engine.engine.output_handler.get_loop()  # Ray calls functions in another thread
+    return asyncio.run_coroutine_threadsafe(final(), loop).result(60).num_cached_tokens
+
+
+@pytest.mark.parametrize("tokens, shared", [(30, 0), (40, 32), (70, 64)])
+async def test_samples_share_what_is_computed_of_their_prompt(spine, tokens, shared):
+    (handle,) = spine.engines.handles
+    found = await call("the engine", 60, handle.__ray_call__.remote(cached, range(tokens, 2 * tokens)))
+    assert found == shared
 
 
 async def test_a_deadline_names_what_was_waited_for(spine, prompts):

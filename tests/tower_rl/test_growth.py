@@ -12,8 +12,8 @@ from tower_rl import advantage
 from tower_rl.batching import assemble
 from tower_rl.config.stages import RlvrStage
 from tower_rl.reporting.rollouts import write_rollouts
-from tower_rl.stages.journal import aligned
-from tower_rl.types import ScoredGroup
+from tower_rl.stages.journal import Step, aligned, figures
+from tower_rl.types import ScoredGroup, StepResult
 from verifiers.types import scored
 
 SAMPLES = 4
@@ -47,6 +47,7 @@ def seconds(scored_groups, budget, folder):
         groups, advantages = estimated(scored_groups)
         write_rollouts(folder / "rollouts.parquet", 0, scored_groups, aligned(scored_groups, groups, advantages))
         assemble(groups, advantages, ranks=1, budget=budget, temperature=1.0)
+        figures(Step(1, scored_groups, advantages, StepResult(0.0, 1.0, 0.0, 1, {}), {}, {}))
         found.append(time.process_time() - began)
     return min(found)
 

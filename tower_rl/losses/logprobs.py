@@ -96,10 +96,15 @@ class _ChunkedLogprob(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         # Made first: small results kept between large temporaries would leave holes in a CPU's heap that nothing fits again.
         answers = [torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(columns)]
+        logits = None
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
             places = [answer[part] for answer in answers]
-            _write_measures(hidden[part] @ weight.T, targets[part], places, temperature, softcap, measure)
+            del logits  # before the next chunk's are made
+            logits = hidden[part] @ weight.T
+            _write_measures(logits, targets[part], places, temperature, softcap, measure)
+        # The backward pass begins with the last chunk, while these may stand; a measure overwrites those in float32.
+        ctx.last = [] if logits is None or logits.dtype == torch.float32 else [logits]
         logprobs, normalizers, *others = answers
         ctx.save_for_backward(hidden, weight, targets, normalizers)
         ctx.chunk, ctx.temperature, ctx.softcap = chunk, temperature, softcap
@@ -113,9 +118,9 @@ class _ChunkedLogprob(torch.autograd.Function):
         # Several chunks add up in float32; a single one needs no sum.
         total = torch.float32 if len(hidden) > ctx.chunk else weight.dtype
         grad_weight = torch.zeros_like(weight, dtype=total) if ctx.needs_input_grad[1] else None
-        for start in range(0, len(hidden), ctx.chunk):
+        for start in reversed(range(0, len(hidden), ctx.chunk)):
             part = slice(start, start + ctx.chunk)
-            logits = hidden[part] @ weight.T
+            logits = ctx.last.pop() if ctx.last else hidden[part] @ weight.T
             scale = grads[0][part] / ctx.temperature
             _overwrite_by_gradients(logits, targets[part], normalizers[part], scale, ctx.temperature, ctx.softcap)
             if grad_hidden is not None:

@@ -140,6 +140,18 @@ def test_alignments_cost_no_matrix_product(learned, expected):
         assert products.count == 2 * expected
 
 
+@pytest.mark.parametrize("tokens, expected", [(7, 3), (5, 3), (8, 7), (21, 11)])
+def test_the_last_chunks_logits_are_made_once(tokens, expected):
+    """In bfloat16 they stand from the forward to the backward pass, which begins with them; a second one makes them again."""
+    hidden, weight, targets = random_case(tokens, dtype=torch.bfloat16)
+    with Products() as products:
+        logprobs = LogprobHead(weight, 7)(hidden, targets, 0.7)[0].sum()
+        first = torch.autograd.grad(logprobs, (hidden, weight), retain_graph=True)
+    assert products.count == expected
+    second = torch.autograd.grad(logprobs, (hidden, weight))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 def peak_bytes(call):
     """Most bytes that torch held at once of what it took during the call, temporaries inside its operations included."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
