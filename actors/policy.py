@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from actors.group import call_all, end
 from actors.process import log_to, visible_gpus
 from actors.ranks import enter, free_address, start_together
@@ -42,7 +44,7 @@ class PolicyRank:
 
     def gpus(self) -> tuple[str, ...]:
         """Those of this rank."""
-        return visible_gpus()
+        return visible_gpus() if ray.get_gpu_ids() else ()
 
     def start(self, address: tuple[str, int]) -> None:
         """Load the model and meet the other ranks."""

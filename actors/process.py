@@ -16,7 +16,7 @@ def log_to(path: str) -> None:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; Ray sets it for an actor with GPUs."""
+    """The GPUs that CUDA_VISIBLE_DEVICES names. Ray sets it for actors with GPUs; for others it is what the machine has."""
     return tuple(filter(None, os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")))
 
 

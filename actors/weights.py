@@ -1,6 +1,5 @@
 """Weights from the trainer's ranks to the engines, through vLLM's weight-transfer protocol, checked twice."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,8 +95,9 @@ class CheckedSync:
 
         Raises MismatchExceeded when it is beyond the bound.
         """
-        rows, answers = await asyncio.gather(self.ranks.probe(probe_batch(self.probe)), self.engines.probe(self.probe))
-        difference = max(float(np.abs(answer - rows[0]).mean()) for answer in answers)
+        trainer = (await self.ranks.probe(probe_batch(self.probe)))[0]
+        answers = await self.engines.probe(self.probe)
+        difference = max(float(np.abs(answer - trainer).mean()) for answer in answers)
         if not difference <= self.bound:
             raise MismatchExceeded(
                 f"after the sync of version {version} an engine's log-probabilities of the probe prompt differ from the "

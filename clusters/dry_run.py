@@ -72,13 +72,14 @@ def _stand_in(config: Config, planned: Layout, group: Any, index: int, stood: Ma
     number = slots_.index(index)
     placed = options(group, planned, role)[number]
     env: dict[str, str] = {}
+    shared: Sequence[str] = ()
+    if planned.places[index].beside is not None:
+        shared = engine_gpus(config, [stood[i][1] for i in planned.of("policy")])[number]
     if role == "rollout":
-        colocated = config.rollout.colocated
-        shared = engine_gpus(config, [stood[i][1] for i in planned.of("policy")])[number] if colocated else ()
         env = engine_env(config, number, shared)
     elif role != "verification":
         env = rank_env(len(slots_), bool(placed["num_gpus"]))
-    return spawn(StandIn, f"{role}-{number}", placed, env, MODULES[role])
+    return spawn(StandIn, f"{role}-{number}", placed, env, MODULES[role], bool(shared))
 
 
 def _report(planned: Layout, found: Sequence[_Stood]) -> str:
