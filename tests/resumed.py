@@ -1,4 +1,4 @@
-"""An RL run that is killed half-way and resumed, and what must be true of its rows and rollouts."""
+"""A run that is killed half-way and resumed, and what must be true of the rows and rollouts of one of RL."""
 
 import os
 import signal
@@ -10,21 +10,21 @@ from tower_rl.reporting.metrics import read
 from tower_rl.reporting.rollouts import read_rollouts
 
 
-def killed_and_resumed(config, stage):
+def killed_and_resumed(config, stage, rows=3, seconds=400):
     """Output of the second attempt, and the processes of both that outlived their driver.
 
-    The driver is killed after three steps, one checkpoint behind it.
+    The driver is killed after so many rows, one checkpoint behind it; `seconds` is the deadline of each wait.
     """
     first = start(config)
-    wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= 3, 400, first)
+    wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= rows, seconds, first)
     relatives = family(first.pid)
     os.kill(first.pid, signal.SIGKILL)
     first.wait(60)
     left = survivors(relatives)
     second = start(config, "--resume")
-    wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), 400, second)
+    wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), seconds, second)
     relatives = family(second.pid)
-    output, _ = second.communicate(timeout=400)
+    output, _ = second.communicate(timeout=seconds)
     assert second.returncode == 0, output
     return output, left + survivors(relatives)
 

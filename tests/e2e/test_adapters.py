@@ -20,9 +20,9 @@ RLVR = """
 data:
   max_prompt_tokens: 200
   sources: {{instructions: {{kind: constraints, rules: [lowercase], verifier: rules}}}}
-rollout: {{group_size: 4, prompts_per_step: 4, max_new_tokens: 16, memory_gib: 1.0}}
+rollout: {{engines: 2, colocated: true, group_size: 4, prompts_per_step: 4, max_new_tokens: 16, memory_gib: 1.0}}
 verifiers: {{rules: {{use: constraints}}}}
-evaluation: {{prompts: 0}}
+evaluation: {{prompts: 2, samples: 1}}
 stages: [{{name: tuned, kind: rlvr, steps: 3, kl_coefficient: 0.05}}]
 """
 GIVEN = """
@@ -57,12 +57,16 @@ def assert_other_model(stage, model):
 
 
 def test_reinforcement_learning(tiny_model, tmp_path):
+    """With two engines that sleep while the ranks train, and that are awake for the panel before and after."""
     stage, _, logs = finished(RLVR, tiny_model, tmp_path)
     rows = read(stage / "metrics.jsonl")
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-6), "before the first step the adapters say nothing"
     assert rows[-1]["kl"] > 1e-5
     assert all(row["mismatch/probe"] < 1e-2 for row in rows), "the engines have the adapters' weights"
     assert not any("reference" in name for name in logs)
+    for i in range(2):
+        told = (tmp_path / "run" / "logs" / f"rollout-{i}.log").read_text()
+        assert told.count("seconds to fall asleep") == told.count("seconds to wake up tags ['kv_cache']") == 3
     assert_other_model(stage, tiny_model)
 
 

@@ -1,12 +1,10 @@
 """A whole preference run on the tiny model: killed in its second round, resumed, finished, read."""
 
 import json
-import os
-import signal
 
 import pytest
 import torch
-from processes import family, start, survivors, wait_until
+from resumed import killed_and_resumed
 from transformers import AutoModelForCausalLM
 
 from tower_rl import checkpoint
@@ -40,19 +38,8 @@ def run(tiny_model, tmp_path_factory):
     base = tmp_path_factory.mktemp("e2e-preference")
     config = base / "tiny.yaml"
     config.write_text(CONFIG.format(base=base, model=tiny_model))
-    first = start(config)
     stage = base / "run" / "stages" / "0-po"
-    wait_until(lambda: len(read(stage / "metrics.jsonl")) >= 5, 600, first)
-    relatives = family(first.pid)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait(60)
-    left = survivors(relatives)
-    second = start(config, "--resume")
-    wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), 600, second)
-    relatives = family(second.pid)
-    output, _ = second.communicate(timeout=600)
-    assert second.returncode == 0, output
-    return stage, output, left + survivors(relatives)
+    return stage, *killed_and_resumed(config, stage, rows=5, seconds=600)
 
 
 def test_nothing_outlives_a_killed_driver_or_a_finished_run(run):
