@@ -16,6 +16,7 @@ TEMPERATURE = 0.7
 
 def start_engine(name, folder, logs, colocated=False, **placed):
     env = idle_env(2) | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0-1"}
+    env |= {"VLLM_LOGGING_LEVEL": "INFO"}  # verl sets another where it is imported
     env |= {"VLLM_V1_OUTPUT_PROC_CHUNK_SIZE": "2"}  # vLLM hands over a step's tokens in as many parts as it can
     settings = EngineSettings(
         str(folder),
