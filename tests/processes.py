@@ -15,6 +15,7 @@ def start(config, *flags):
     return subprocess.Popen(
         [sys.executable, "-m", "tower_rl.run", str(config), *flags],
         cwd=ROOT,
+        env=os.environ | {"VLLM_LOGGING_LEVEL": "INFO"},  # verl sets another where it is imported
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
