@@ -24,13 +24,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @contextmanager
-def simulated(nodes, gpus):
+def simulated(nodes, gpus, spare_cpus=1):
     """A head without GPUs and nodes with some, as processes of this machine."""
     small = {"object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
     try:
         for _ in range(nodes):
-            cluster.add_node(num_cpus=gpus + 1, num_gpus=gpus, **small)
+            cluster.add_node(num_cpus=gpus + spare_cpus, num_gpus=gpus, **small)
         yield cluster.address
     finally:
         cluster.shutdown()
@@ -84,7 +84,7 @@ def test_bundles_on_nodes_and_clusters_that_are_too_small() -> None:
 
 def test_colocated_engines_stand_on_the_gpus_of_their_ranks() -> None:
     colocated = ("rollout.engines=2", "rollout.tensor_parallel=2", "rollout.colocated=true", "policy.workers=4")
-    with simulated(nodes=2, gpus=4) as address:
+    with simulated(nodes=2, gpus=4, spare_cpus=2) as address:
         code, output, errors, _ = dry_run(address, *colocated, "reference.workers=4", "cluster.gpus_per_node=4")
     assert code == 0, errors
     (ranks, engines, references, verification) = placed(output)
