@@ -174,8 +174,8 @@ async def _engines(config: Config, place: Place, placed: Sequence[dict[str, obje
 
 
 def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequence[dict[str, object]]) -> list[Any]:
-    threads = threads_each(len(placed))
-    env = rank_env(len(placed), bool(placed[0]["num_gpus"]))
+    threads = threads_each(config, len(placed))
+    env = rank_env(threads, bool(placed[0]["num_gpus"]))
     handles = []
     for i, options_ in enumerate(placed):
         settings = RankSettings(
@@ -186,8 +186,8 @@ def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequenc
 
 
 def _references(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> References:
-    threads = threads_each(len(placed))
-    env = rank_env(len(placed), bool(placed[0]["num_gpus"]))
+    threads = threads_each(config, len(placed))
+    env = rank_env(threads, bool(placed[0]["num_gpus"]))
     partitioned = config.reference.zero_stage == 3
     actor, kind = (ReferenceRank, ReferenceGroup) if partitioned else (ReferenceActor, References)
     handles = []
@@ -200,7 +200,7 @@ def _references(config: Config, place: Place, placed: Sequence[dict[str, object]
 
 
 def _rewards(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> dict[str, RewardVerifier]:
-    threads = threads_each(1)
+    threads = threads_each(config, 1)
     entries = {name: entry for name, entry in config.verifiers.items() if isinstance(entry, RewardModel)}
     made = {}
     for (name, entry), options_ in zip(entries.items(), placed, strict=True):

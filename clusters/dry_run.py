@@ -10,7 +10,7 @@ import ray
 from actors.group import call_all, spawn
 from actors.stand_in import StandIn
 from clusters.connect import connect
-from clusters.environment import engine_env, engine_gpus, rank_env
+from clusters.environment import engine_env, engine_gpus, rank_env, threads_each
 from clusters.placement import Layout, available_gpus, layout, options, reserve, slots
 from tower_rl.config.schema import Config
 from tower_rl.protocols import RunError
@@ -78,7 +78,7 @@ def _stand_in(config: Config, planned: Layout, group: Any, index: int, stood: Ma
     if role == "rollout":
         env = engine_env(config, number, shared)
     elif role != "verification":
-        env = rank_env(len(slots_), bool(placed["num_gpus"]))
+        env = rank_env(threads_each(config, len(slots_)), bool(placed["num_gpus"]))
     return spawn(StandIn, f"{role}-{number}", placed, env, MODULES[role], bool(shared))
 
 

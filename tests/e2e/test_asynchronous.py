@@ -15,7 +15,7 @@ data:
   max_prompt_tokens: 200
   sources:
     catalogue: {{kind: catalogue, languages: [de, fr], verifier: translation}}
-rollout: {{group_size: 4, prompts_per_step: 4, max_new_tokens: 96, temperature: 0.7, memory_gib: 1.0}}
+rollout: {{group_size: 2, prompts_per_step: 4, max_new_tokens: 256, temperature: 0.7, memory_gib: 1.0}}
 policy: {{tokens_per_micro_batch: 512, learning_rate: 0.001}}
 verifiers: {{translation: {{use: translation_rules}}}}
 stages:

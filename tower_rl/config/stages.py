@@ -141,10 +141,14 @@ class RlvrStage(Section):
     """Overlap sampling and training; without this section a step is sampled with the newest weights, then trained on."""
 
     @property
+    def overlaps(self) -> bool:
+        """Whether steps are sampled while others train."""
+        return self.asynchronous is not None and self.asynchronous.staleness > 0
+
+    @property
     def rollout_correction(self) -> Correction | None:
         """The correction that holds: rollouts that were sampled ahead are corrected unless the stage says how."""
-        ahead = self.asynchronous is not None and self.asynchronous.staleness > 0
-        return self.correction or (Correction() if ahead else None)
+        return self.correction or (Correction() if self.overlaps else None)
 
     @property
     def recomputes(self) -> bool:
