@@ -40,22 +40,23 @@ def estimated(scored_groups):
 
 
 def seconds(scored_groups, budget, folder):
-    """Of the processor, the least of three times."""
-    found = []
-    for _ in range(3):
-        began = time.process_time()
-        groups, advantages = estimated(scored_groups)
-        write_rollouts(folder / "rollouts.parquet", 0, scored_groups, aligned(scored_groups, groups, advantages))
-        assemble(groups, advantages, ranks=1, budget=budget, temperature=1.0)
-        figures(Step(1, scored_groups, advantages, StepResult(0.0, 1.0, 0.0, 1, {}), {}, {}))
-        found.append(time.process_time() - began)
-    return min(found)
+    """Of the processor."""
+    began = time.process_time()
+    groups, advantages = estimated(scored_groups)
+    write_rollouts(folder / "rollouts.parquet", 0, scored_groups, aligned(scored_groups, groups, advantages))
+    assemble(groups, advantages, ranks=1, budget=budget, temperature=1.0)
+    figures(Step(1, scored_groups, advantages, StepResult(0.0, 1.0, 0.0, 1, {}), {}, {}))
+    return time.process_time() - began
 
 
 @pytest.mark.parametrize("budget", [1000, 100], ids=["many rollouts a micro-batch", "one, since two exceed the budget"])
 def test_seconds_grow_with_the_groups(budget, tmp_path):
-    few, many = (seconds(made(count, tokens=60), budget, tmp_path) for count in (64, 512))
-    assert math.log(many / few) / math.log(512 / 64) < 1.2
+    sizes = {count: made(count, tokens=60) for count in (64, 512)}
+    rounds = [
+        [seconds(groups, budget, tmp_path) for groups in sizes.values()] for _ in range(3)
+    ]  # in turns: the machine is noisy
+    few, many = map(min, zip(*rounds, strict=True))
+    assert math.log(many / few) / math.log(512 / 64) < 1.35, "about 1 when quiet; 2 if anything were quadratic"
 
 
 def test_batches_take_33_bytes_a_token_and_their_making_little_more():
