@@ -15,7 +15,7 @@ from tower_rl.reporting.metrics import read
 from tower_rl.reporting.panel import read_panel
 from tower_rl.reporting.rollouts import read_rollouts
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 CONFIG = """
 run: {{name: tiny, dir: {folder}}}
