@@ -92,8 +92,8 @@ def test_no_rank_ever_holds_the_whole_model(folders, found):
     assert size > 4 * 30e6
     for each in found:
         print("of the whole model:", each["parts"] / size, "and loaded whole:", each["whole"] / size)
-        assert each["parts"] < 0.75 * size
-        assert each["whole"] > 0.9 * size  # pages that were there before loading may serve again
+        assert each["parts"] < 0.6 * size  # half, and one tensor of a layer
+        assert each["whole"] > 1.2 * size
 
 
 def test_weights_for_the_engines_stand_whole_layer_by_layer(folders, found):
