@@ -1,9 +1,9 @@
 """What the driver does with the rollouts of a step: `python benchmarks/data_plane.py [GROUPS ...]`.
 
 Made-up groups of 16 rollouts of 8,192 tokens go through advantages, the file of rollouts, batching and the figures of the step's
-row, as in a step whose model is elsewhere. A size runs in a process of its own, since the peak of memory is a process's. Seconds
-are the processor's. `held` is memory with the rollouts alone, `peak` the most while the rest is done. The last
-line is the exponent of seconds in groups: 1 is linear.
+row, as in a step whose model is elsewhere. `tokens` are advantages by token (reinforce_plus_plus), beside those by group (grpo).
+A size runs in a process of its own, since the peak of memory is a process's. Seconds are the processor's. `held` is memory with
+the rollouts alone, `peak` the most while the rest is done. The last line is the exponent of seconds in groups: 1 is linear.
 """
 
 import json
@@ -22,7 +22,7 @@ from typing import Any
 SAMPLES, TOKENS, PROMPT_TOKENS = 16, 8192, 512
 RANKS, BUDGET = 8, 16_384
 SIZES = (1, 8, 64, 512)
-PARTS = ("advantage", "write", "assemble", "figures")
+PARTS = ("tokens", "advantage", "write", "assemble", "figures")
 
 
 def made(count: int) -> list[Any]:
@@ -64,9 +64,14 @@ def through(scored: list[Any]) -> dict[str, float]:
     from tower_rl.stages.journal import Step, aligned, figures
     from tower_rl.types import StepResult
 
-    times = [time.process_time()]
     groups, rewards = advantage.trainable(scored)
-    advantages = advantage.estimate(RlvrStage(name="made-up", kind="rlvr", steps=1), groups, rewards)
+    stage = RlvrStage(name="made-up", kind="rlvr", steps=1)
+    times = [time.process_time()]
+    by_token = advantage.estimate(stage.model_copy(update={"advantage": "reinforce_plus_plus"}), groups, rewards)
+    assert len(by_token[0][0]) == TOKENS
+    del by_token
+    times.append(time.process_time())
+    advantages = advantage.estimate(stage, groups, rewards)
     times.append(time.process_time())
     with tempfile.TemporaryDirectory() as folder:
         write_rollouts(Path(folder) / "rollouts.parquet", 0, scored, aligned(scored, groups, advantages))

@@ -74,7 +74,7 @@ def estimate(
     if not needs.tokens:  # the sum is all that counts, so each response is one token
         lengths = np.ones_like(lengths)
         taken = None if penalties is None else [p.sum(keepdims=True) for p in penalties]
-    mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None]).float()
+    mask = torch.from_numpy(np.arange(lengths.max())[:, None] < lengths).float().t()  # verl walks over tokens: let each be a row
     sizes = [len(r) for r in rewards]
     inputs = _by_dimension(stage, parts, mask) if stage.advantage == "gdpo" else {"config": _options(stage)}
     values = core_algos.get_adv_estimator_fn(stage.advantage)(
