@@ -69,6 +69,8 @@ def estimate(
     if not rewards:
         return []
     needs = ADVANTAGES[stage.advantage]
+    if needs.relative:  # equal rewards are 0 then, and so are their advantages; the float32 mean of eight times 0.9 is not 0.9
+        rewards, parts = [r - r[0] for r in rewards], [p - p[0] for p in parts]
     lengths = np.array([len(r.token_ids) for g in groups for r in g.rollouts])
     taken = penalties
     if not needs.tokens:  # the sum is all that counts, so each response is one token

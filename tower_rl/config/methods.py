@@ -18,6 +18,8 @@ class Advantage:
     """Rollouts of a prompt that it needs: 2 where it compares them."""
     tokens: bool = False
     """Whether it needs lengths of responses: it weighs by them, or computes over tokens."""
+    relative: bool = True
+    """Whether only differences between the rewards of a prompt count."""
     per_token: bool = False
     """Whether the tokens of a response may have different advantages."""
     heeds: tuple[str, ...] = ()
@@ -47,10 +49,10 @@ ADVANTAGES = {
     "gdpo": Advantage(2, tokens=True, heeds=("normalize_by_std", "reward_parts")),
     "rloo": Advantage(2),
     "rloo_vectorized": Advantage(2),
-    "reinforce_plus_plus": Advantage(1, tokens=True, per_token=True, heeds=("gamma",)),
+    "reinforce_plus_plus": Advantage(1, tokens=True, relative=False, per_token=True, heeds=("gamma",)),
     "reinforce_plus_plus_baseline": Advantage(2, tokens=True),
     "opo": Advantage(2, tokens=True),
-    "gpg": Advantage(2),
+    "gpg": Advantage(2, relative=False),
 }
 LOSSES = {
     "vanilla": Loss(options=("clip_ratio_c",)),
@@ -113,7 +115,7 @@ def groups_compare(config: Config) -> Iterator[Finding]:
 
 def advantage_options_heeded(config: Config) -> Iterator[Finding]:
     """`normalize_by_std`, `gamma` and `reward_parts` are changed for advantages only that heed them; gdpo needs
-    `reward_parts`."""
+    `reward_parts`, and heeds no `overlong.soft_buffer`."""
     for index, stage in rlvr_stages(config):
         if stage.advantage not in ADVANTAGES:
             continue
@@ -124,6 +126,9 @@ def advantage_options_heeded(config: Config) -> Iterator[Finding]:
         if stage.advantage == "gdpo" and not stage.reward_parts:
             message = "must name parts of verdicts for gdpo, which normalises each for itself"
             yield ("stages", index, "reward_parts"), message
+        if stage.advantage == "gdpo" and stage.overlong is not None and stage.overlong.soft_buffer:
+            message = "must be 0 for gdpo, which sees the rewards of `reward_parts` only"
+            yield ("stages", index, "overlong", "soft_buffer"), message
 
 
 def loss_options_heeded(config: Config) -> Iterator[Finding]:
