@@ -76,8 +76,12 @@ def _told_plainly(waited_for: str, seconds: float) -> Iterator[None]:
     except TimeoutError:
         raise DeadlineExceeded(f"gave up waiting for {waited_for} after {seconds:.0f} s") from None
     except (RayActorError, OutOfMemoryError, ObjectLostError) as error:
-        raise WorkerLost(f"{waited_for} is lost: {_first_line(error)}") from error
+        raise WorkerLost(f"{waited_for} is lost: {_reason(error)}") from error
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _reason(error: BaseException) -> str:
+    """What Ray says, without its list of ids: of an actor that failed to start the error alone, of a dead one how it ended."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if not isinstance(error, RayActorError):
+        return lines[0]
+    return lines[-1] if error.actor_init_failed else " ".join(line for line in lines if not line.startswith("\t"))

@@ -14,6 +14,7 @@ from actors.reference import annotated
 from tower_rl.batching import rescored
 from tower_rl.config.schema import Policy
 from tower_rl.config.stages import RlvrStage
+from tower_rl.protocols import SCORED
 from tower_rl.schedule import learning_rate
 from tower_rl.types import Batch, Floats, MicroBatch, StepResult
 
@@ -182,9 +183,9 @@ class RlvrRanks(Ranks):
         from tower_rl.losses.policy import Objective
 
         result, sums = await self.step(batches, Objective.of(self.stage), step)
-        scored = max(1.0, sums.pop("scored"))  # in a step without any advantage, no tokens
-        means = {name: value / scored for name, value in sums.items()}
-        return replace(result, metrics={**means, **result.metrics})
+        scored = sums.pop("scored")  # in an update without any advantage, no tokens
+        means = {name: value / max(1.0, scored) for name, value in sums.items()}
+        return replace(result, metrics={**means, **result.metrics, SCORED: scored})
 
 
 def added(sums: Sequence[Mapping[str, float]]) -> dict[str, float]:

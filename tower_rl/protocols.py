@@ -119,8 +119,12 @@ class Learner(Checkpointed, Protocol):
         ...
 
 
+SCORED = "tokens_scored"
+"""Metric of an update on rollouts: the number of tokens over which the others are means."""
+
+
 class RlvrLearner(Learner, Protocol):
-    """Trains the policy on rollouts."""
+    """Trains the policy on rollouts; the metrics of an update are means over the tokens that it computed, and `SCORED`."""
 
     async def score(self, batches: Sequence[Batch]) -> list[Batch]:
         """The same batches, one a rank, with the old log-probabilities of the policy as it is now; those of the sampling stay

@@ -21,4 +21,5 @@ async def together() -> AsyncIterator[asyncio.TaskGroup]:
                 own.append(error)  # the group would put it behind what its tasks raise when they are cancelled
                 raise
     except ExceptionGroup as errors:
-        raise (own or errors.exceptions)[0] from None
+        first = (own or errors.exceptions)[0]
+        raise first from first.__cause__

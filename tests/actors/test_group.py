@@ -45,8 +45,21 @@ async def test_deadline(cluster):
         get("a slow worker", 0.3, [worker.sleep.remote(3)])
 
 
+async def test_what_kept_an_actor_from_starting_is_told(cluster):
+    @ray.remote
+    class Broken:
+        def __init__(self):
+            raise ValueError("max_model_len is too large")
+
+        def ready(self):
+            pass
+
+    with pytest.raises(WorkerLost, match=r"^start of engine is lost: ValueError: max_model_len is too large$"):
+        await call("start of engine", 60, Broken.remote().ready.remote())
+
+
 async def test_death(cluster):
-    with pytest.raises(WorkerLost, match="policy rank 0 is lost"):
+    with pytest.raises(WorkerLost, match=r"^policy rank 0 is lost: The actor died unexpectedly.*worker process has died.*$"):
         await call("policy rank 0", 60, Worker.remote().die.remote())
     with pytest.raises(WorkerLost, match="it is lost"):
         get("it", 60, [Worker.remote().die.remote()])

@@ -19,6 +19,7 @@ from tower_rl.data.stream import PromptStream
 from tower_rl.difficulty import teaches
 from tower_rl.overlong import uncut
 from tower_rl.protocols import (
+    SCORED,
     Generator,
     InvalidRateExceeded,
     MismatchExceeded,
@@ -135,17 +136,14 @@ async def learn(
     clock: Clock,
 ) -> tuple[list[Advantages], StepResult]:
     """From the scored groups of a step to new weights of the learner: each group's advantages, and what the updates told."""
-    fewest = ADVANTAGES[stage.advantage].fewest
-    teaching = [group for group in scored if teaches(group, stage)]
-    groups, rewards = advantage.trainable(teaching, fewest)
-    dimensions = advantage.by_part(teaching, list(stage.reward_parts), fewest)
-    penalties, kl = await kl_in_reward(parts, groups, config, stage, clock)
-    advantages = advantage.estimate(stage, groups, rewards, dimensions, penalties)
-    if stage.overlong is not None and stage.overlong.mask:
-        groups, advantages = uncut(groups, advantages)
+    try:
+        groups, advantages, kl = await estimated(parts, scored, config, stage, clock)
+    except RunError:
+        journal.keep(step, scored, [], [])  # the verdicts may show why
+        raise
     journal.keep(step, scored, groups, advantages)
     check_verdicts(scored, config.verification.max_invalid_rate)
-    check_groups(scored, groups, fewest)
+    check_groups(scored, groups, ADVANTAGES[stage.advantage].fewest)
     divided, order = divide(len(groups), stage.mini_batches, stage.epochs, (config.run.seed, step))
     mini_batches = [
         await prepare(parts, [groups[i] for i in own], [advantages[i] for i in own], config, stage, clock) for own in divided
@@ -154,6 +152,21 @@ async def learn(
         result = averaged([await parts.learner.update(mini_batches[i], step) for i in order])
     check_mismatch(result, stage)
     return advantages, replace(result, metrics={**result.metrics, **kl})
+
+
+async def estimated(
+    parts: Parts, scored: Sequence[ScoredGroup], config: Config, stage: RlvrStage, clock: Clock
+) -> tuple[list[Group], list[Advantages], dict[str, float]]:
+    """What is trained on of the scored groups, with its advantages, and metrics of a KL term in the reward."""
+    fewest = ADVANTAGES[stage.advantage].fewest
+    teaching = [group for group in scored if teaches(group, stage)]
+    groups, rewards = advantage.trainable(teaching, fewest)
+    dimensions = advantage.by_part(teaching, list(stage.reward_parts), fewest)
+    penalties, kl = await kl_in_reward(parts, groups, config, stage, clock)
+    advantages = advantage.estimate(stage, groups, rewards, dimensions, penalties)
+    if stage.overlong is not None and stage.overlong.mask:
+        groups, advantages = uncut(groups, advantages)
+    return groups, advantages, kl
 
 
 async def prepare(
@@ -174,10 +187,15 @@ async def prepare(
 
 
 def averaged(results: Sequence[StepResult]) -> StepResult:
-    """Several updates as one: means over them, but sums of tokens and maxima of maxima."""
+    """Several updates as one: means over them, but sums of tokens and maxima of maxima.
+
+    Metrics are those of the updates that scored tokens at all, where there are any: the others have zeros.
+    """
+    telling = [result for result in results if result.metrics.get(SCORED) != 0] or results
     metrics = {
-        name: (max if name.endswith("/max") else fmean)([result.metrics[name] for result in results])
+        name: (max if name.endswith("/max") else fmean)([result.metrics[name] for result in telling])
         for name in results[0].metrics
+        if name != SCORED
     }
     return StepResult(
         fmean(result.loss for result in results),
@@ -222,7 +240,12 @@ def check_groups(scored: Sequence[ScoredGroup], groups: Sequence[Group], fewest:
 
 
 def check_mismatch(result: StepResult, stage: RlvrStage) -> None:
-    """Raises MismatchExceeded when engine and trainer disagree about the rollouts."""
+    """Raises RunError when the update is not finite, MismatchExceeded when engine and trainer disagree about the rollouts."""
+    if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
+        raise RunError(
+            f"the loss ({result.loss:g}) or the norm of its gradient ({result.grad_norm:g}) is not a number; "
+            "the last checkpoint is unharmed"
+        )
     mean, outside = result.metrics["mismatch/mean"], result.metrics["mismatch/outside"]
     if not (mean <= stage.mismatch.mean and outside <= stage.mismatch.outside):
         raise MismatchExceeded(
@@ -231,5 +254,3 @@ def check_mismatch(result: StepResult, stage: RlvrStage) -> None:
             "they do not compute the same distribution (dtype, temperature, truncated sampling), or, where steps are sampled "
             "ahead, the policy moves too far in one update for tokens of that age. Bounds: stages.N.mismatch"
         )
-    if math.isnan(result.loss):
-        raise RunError("the loss is not a number; the last checkpoint is unharmed")

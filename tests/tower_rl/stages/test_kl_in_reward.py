@@ -50,13 +50,13 @@ class Others:
         self.groups, self.advantages = groups, advantages
 
 
-def step(tmp_path, stage, scores=((1.0, 0.0, 0.5), (0.25, 0.75))):
+def step(tmp_path, stage, scores=((1.0, 0.0, 0.5), (0.25, 0.75)), others=None):
     (tmp_path / "c.yaml").write_text(CONFIG.format(folder=tmp_path, stage=stage))
     config = load(tmp_path / "c.yaml")
     groups, _ = random_groups(0, [len(s) for s in scores])
     verdicts = [tuple(invalid("broken") if s is None else scored(s) for s in own) for own in scores]
     every = [ScoredGroup(g.prompt, g.rollouts, v) for g, v in zip(groups, verdicts, strict=True)]
-    others = Others()
+    others = others or Others()
     parts = Parts(None, None, others, others, None)
     advantages, result = asyncio.run(learn(parts, 0, every, others, config, config.stages[0], Clock()))
     assert advantages is others.advantages
@@ -101,8 +101,10 @@ def test_in_the_loss_the_reference_goes_to_the_learner(tmp_path):
 
 
 def test_a_part_that_a_verdict_has_not_ends_the_run(tmp_path):
+    others = Others()
     with pytest.raises(RunError, match=r"has no part 'style', which stages.N.reward_parts names; it has none"):
-        step(tmp_path, "advantage: gdpo, reward_parts: {style: 1}")
+        step(tmp_path, "advantage: gdpo, reward_parts: {style: 1}", others=others)
+    assert others.advantages == [], "the rollouts are kept without any, to see which verdict it was"
 
 
 @pytest.mark.parametrize("how", ["kl_in: reward", "kl_in: loss"])

@@ -11,16 +11,18 @@ from helpers import plain_logprobs, plain_loss, plain_model, sampled_groups
 from tower_rl.batching import assemble, divide, rescored
 from tower_rl.config.dump import dump
 from tower_rl.config.load import load
+from tower_rl.config.stages import RlvrStage
 from tower_rl.losses.correction import correct
 from tower_rl.losses.policy import Denominators, Objective, policy_loss
 from tower_rl.models.load import load_model
 from tower_rl.models.packed import PackedPolicy, scatter, score
+from tower_rl.protocols import SCORED, RunError
 from tower_rl.reporting.progress import Progress
 from tower_rl.runfolder import Mode, RunFolder
 from tower_rl.stages import rlvr
 from tower_rl.stages.clock import Clock
 from tower_rl.stages.journal import RlvrJournal
-from tower_rl.stages.rlvr import Parts, averaged, learn
+from tower_rl.stages.rlvr import Parts, averaged, check_mismatch, learn
 from tower_rl.types import ScoredGroup, StepResult
 from verifiers.types import scored
 
@@ -217,3 +219,19 @@ def test_several_updates_as_one():
     ]
     assert averaged(results) == StepResult(2.0, 4.0, 0.1, 40, {"kl": 0.75, "mismatch/max": 4.0})
     assert averaged(results[:1]) == results[0]
+
+
+def test_an_update_without_any_advantage_tells_nothing_about_tokens():
+    """Its zeros would hide from the bound that engine and trainer differ."""
+    silent, telling = ({"mismatch/mean": mean, SCORED: tokens} for mean, tokens in ((0.0, 0.0), (0.2, 7.0)))
+    results = [StepResult(1.0, 2.0, 0.1, 30, telling), StepResult(0.0, 0.0, 0.1, 30, silent)]
+    assert averaged(results) == StepResult(0.5, 1.0, 0.1, 60, {"mismatch/mean": 0.2})
+    assert averaged(results[1:]).metrics == {"mismatch/mean": 0.0}
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(np.nan, 1.0), (0.1, np.nan), (0.1, np.inf)])
+def test_what_is_not_a_number_is_no_mismatch(loss, norm):
+    """The mismatch is not a number either where the trainer's log-probabilities are not."""
+    result = StepResult(loss, norm, 0.1, 30, {"mismatch/mean": np.nan, "mismatch/outside": np.nan})
+    with pytest.raises(RunError, match=rf"the loss \({loss:g}\) or the norm of its gradient \({norm:g}\) is not a number"):
+        check_mismatch(result, RlvrStage(name="r", kind="rlvr", steps=1))
