@@ -11,9 +11,8 @@ from actors.group import call_all, spawn
 from actors.stand_in import StandIn
 from clusters.connect import connect
 from clusters.environment import engine_env, engine_gpus, rank_env, threads_each
-from clusters.placement import Layout, available_gpus, layout, options, reserve, slots
+from clusters.placement import Layout, cluster_slots, layout, options, reserve, slots
 from tower_rl.config.schema import Config
-from tower_rl.protocols import RunError
 
 _Stood = tuple[str, tuple[str, ...]]
 """The node and the GPUs of an actor."""
@@ -37,11 +36,7 @@ def dry_run(config: Config) -> str:
         RunError: if there is no Ray, or too little of it within cluster.placement_timeout_s.
     """
     with connect(config.cluster, len(slots(config, 0))):
-        gpus = available_gpus()
-        planned = layout(slots(config, gpus), config.cluster.gpus_per_node)
-        if gpus == 0 and not layout(slots(config, 1e9), config.cluster.gpus_per_node).one_node:
-            needed = sum(slot.gpus for slot in slots(config, 1e9))
-            raise RunError(f"the run needs {needed:.0f} GPUs on several nodes, the cluster has none")
+        planned = layout(cluster_slots(config), config.cluster.gpus_per_node)
         group = reserve(planned, config.cluster.placement_timeout_s)
         try:
             return asyncio.run(_stood(config, planned, group))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from clusters import memory
 from clusters.shapes import Shape
 from tower_rl.config.schema import Config
+from tower_rl.config.stages import RlvrStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class StepTimes:
 
     generation: float
     reference: float
+    old_logprobs: float
+    """Of the policy, where the stage computes them anew; 0 elsewhere."""
+    correction: float
+    """What a loop that samples ahead computes more of them, to correct for its rollouts."""
     update: float
     sync: float
     engine_gpus: int
@@ -50,12 +55,12 @@ class StepTimes:
     @property
     def synchronous(self) -> float:
         """One phase after the other."""
-        return self.generation + self.reference + self.update + self.sync
+        return self.generation + self.reference + self.old_logprobs + self.update + self.sync
 
     @property
     def asynchronous(self) -> float:
         """Generation beside everything else; nothing overlaps the sync."""
-        return max(self.generation, self.reference + self.update) + self.sync
+        return max(self.generation, self.reference + self.old_logprobs + self.correction + self.update) + self.sync
 
     def idle(self, seconds: float) -> float:
         """Share of all GPU seconds of a step of this length in which a GPU waits for others."""
@@ -63,7 +68,7 @@ class StepTimes:
         busy = (
             self.engine_gpus * (self.generation + self.sync)
             + self.reference_gpus * self.reference
-            + self.policy_gpus * (sampled_there + self.update + self.sync)
+            + self.policy_gpus * (sampled_there + self.old_logprobs + self.update + self.sync)
         )
         return 1 - busy / (seconds * (self.engine_gpus + self.reference_gpus + self.policy_gpus))
 
@@ -101,16 +106,26 @@ def compute_seconds(shape: Shape, tokens: float, gpus: int, passes: int, assumed
 
 
 def step_times(
-    config: Config, shape: Shape, width: int, kv_bytes: float, references: int, sync: float, assumed: Assumptions = ASSUMED
+    config: Config,
+    stage: RlvrStage,
+    shape: Shape,
+    width: int,
+    kv_bytes: float,
+    references: int,
+    sync: float,
+    assumed: Assumptions = ASSUMED,
 ) -> StepTimes:
-    """All phases of an RL step; `references` is the number of their GPUs, which may be 0."""
+    """All phases of a step of the stage; `references` is the number of their GPUs, which may be 0."""
     policy, rollout = config.policy, config.rollout
     tokens = tokens_per_step(config, assumed)
     passes = 4 if policy.gradient_checkpointing else 3
+    scoring = compute_seconds(shape, tokens, policy.workers, 1, assumed)
     return StepTimes(
         generation=generation_seconds(config, shape, width, kv_bytes, assumed),
         reference=compute_seconds(shape, tokens, references, 1, assumed) if references else 0.0,
-        update=compute_seconds(shape, tokens, policy.workers, passes, assumed),
+        old_logprobs=scoring if stage.recomputes else 0.0,
+        correction=0.0 if stage.recomputes else scoring,
+        update=compute_seconds(shape, tokens, policy.workers, passes * stage.epochs, assumed),
         sync=sync,
         engine_gpus=0 if rollout.colocated else rollout.engines * rollout.tensor_parallel,
         reference_gpus=references,

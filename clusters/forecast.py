@@ -1,11 +1,13 @@
 """Memory and seconds of a run on GPUs, in words, and what to change where it does not fit."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from clusters import memory
 from clusters.estimates import ASSUMED, StepTimes, step_times, tokens_per_step
-from clusters.placement import Layout, layout, slots
+from clusters.placement import PLENTY, Layout, layout, slots
 from clusters.shapes import KNOWN, Shape, shape_of
+from tower_rl.config.rules import tokens_needed
 from tower_rl.config.schema import Config, Policy
 from tower_rl.config.stages import RlvrStage
 
@@ -26,7 +28,7 @@ class _Sized:
 
 def forecast(config: Config) -> list[str]:
     """The lines of the plan about nodes, memory and seconds."""
-    planned = layout(slots(config, 1e9), config.cluster.gpus_per_node)
+    planned = layout(slots(config, PLENTY), config.cluster.gpus_per_node)
     lines = ["", *_nodes(planned, config.cluster.gpus_per_node)]
     shape = shape_of(config.model)
     if shape is None:
@@ -47,7 +49,7 @@ def forecast(config: Config) -> list[str]:
     lines += ["", *_host(sized), *_checkpoint(sized)]
     if "rollout" in sized.roles:
         lines += _sync(sized)
-        lines += [line for stage in config.stages if isinstance(stage, RlvrStage) for line in _step(sized)]
+        lines += [line for stage in config.stages if isinstance(stage, RlvrStage) for line in _step(sized, stage)]
     return [
         *lines,
         "",
@@ -74,21 +76,38 @@ def policy_bytes(shape: Shape, policy: Policy, width: int) -> dict[str, float]:
     return memory.training_states(shape, policy, width) | memory.step_peak(shape, policy, width)
 
 
-def changes(shape: Shape, policy: Policy, width: int, budget: float) -> list[str]:
-    """Keys to change, one after the other, until a rank fits into `budget` bytes; empty when it fits as it is."""
-    made: list[str] = []
-    tries = [
-        ("gradient_checkpointing", True),
-        ("zero_stage", 3),
-        *(("tokens_per_micro_batch", policy.tokens_per_micro_batch // n) for n in (2, 4)),
-        *(("workers", policy.workers * n) for n in (2, 4, 8, 16, 32)),
-    ]
-    for key, value in tries:
-        if sum(policy_bytes(shape, policy, width).values()) <= budget:
-            return made
-        if getattr(policy, key) != value:
-            policy = policy.model_copy(update={key: value})
-            made = [*(m for m in made if not m.startswith(f"policy.{key}=")), f"policy.{key}={str(value).lower()}"]
+def changes(shape: Shape, policy: Policy, width: int, budget: float, fewest: int) -> dict[str, Any]:
+    """Keys of the policy to change until a rank fits into `budget` bytes, with their new values; empty when it fits as it is, and
+    when nothing that is tried helps.
+
+    Args:
+        shape: of the model.
+        policy: as it is.
+        width: bytes of a weight.
+        budget: bytes that a GPU has.
+        fewest: tokens that a micro-batch must hold.
+    """
+    tokens, ranks = policy.tokens_per_micro_batch, policy.workers
+    tries: dict[str, list[Any]] = {
+        "gradient_checkpointing": [True],
+        "zero_stage": [3],
+        "tokens_per_micro_batch": [tokens // n for n in (2, 4) if tokens // n >= fewest],
+        "workers": [ranks * n for n in (2, 4, 8, 16, 32)],
+    }
+
+    def fits(changed: dict[str, Any]) -> bool:
+        return sum(policy_bytes(shape, policy.model_copy(update=changed), width).values()) <= budget
+
+    made: dict[str, Any] = {}
+    for key, value in ((key, value) for key, values in tries.items() for value in values):
+        if fits(made):
+            break
+        made |= {key: value}
+    if not fits(made):
+        return {}
+    for key in [*made]:  # what a later change has made needless
+        if fits({k: v for k, v in made.items() if k != key}):
+            del made[key]
     return made
 
 
@@ -129,10 +148,15 @@ def _policy(sized: _Sized) -> list[str]:
         f"    {how} gradient checkpointing: activations {else_['activations'] / memory.GIB:.2f}, attention "
         f"{else_['attention'] / memory.GIB:.2f}"
     )
+    fewest = max(tokens for _, tokens in tokens_needed(sized.config))
     for name, size in GPUS.items():
         lines.append(_fits(name, size, sum(kinds.values())))
-        if needed := changes(sized.shape, policy, sized.width, size - ASSUMED.reserve):
-            lines[-1] += f"; change {' '.join(needed)}"
+        needed = changes(sized.shape, policy, sized.width, size - ASSUMED.reserve, fewest)
+        if "workers" in needed and sized.config.rollout.colocated:
+            needed["rollout.engines"] = needed["workers"] // sized.config.rollout.tensor_parallel
+        if needed:
+            words = (f"{key if '.' in key else f'policy.{key}'}={str(value).lower()}" for key, value in needed.items())
+            lines[-1] += f"; change {' '.join(words)}"
     return lines
 
 
@@ -164,10 +188,18 @@ def _engines(sized: _Sized) -> list[str]:
     weights = memory.engine_weights(sized.shape, rollout.tensor_parallel, sized.width)
     longest = sized.config.data.max_prompt_tokens + rollout.max_new_tokens
     lines = [f"  rollout: weights {weights / memory.GIB:.2f}; the rest of gpu_memory_utilization holds keys and values"]
+    possible = [n for n in range(1, sized.config.cluster.gpus_per_node + 1) if sized.shape.heads % n == 0]
+    if rollout.tensor_parallel not in possible:
+        known = ", ".join(map(str, possible))
+        return [
+            f"  rollout: does NOT work, {sized.shape.heads} heads are divided; change rollout.tensor_parallel to one of {known}"
+        ]
+    wider = [f"rollout.tensor_parallel={n}" for n in possible if n > rollout.tensor_parallel]
+    change = next(iter(wider), f"rollout.gpu_memory_utilization, which is {rollout.gpu_memory_utilization:g}")
     for name, size in GPUS.items():
         tokens = memory.kv_tokens(sized.shape, max(0.0, _kv_bytes(sized, size)), rollout.tensor_parallel)
         if tokens < longest:
-            lines.append(f"    {name}: does NOT fit; change rollout.tensor_parallel={2 * rollout.tensor_parallel}")
+            lines.append(f"    {name}: does NOT fit; change {change}")
         else:
             lines.append(f"    {name}: {tokens:,.0f} tokens, {tokens / longest:.0f} of the longest sequences at once")
     return [*lines, *_colocated(sized)] if rollout.colocated else lines
@@ -211,21 +243,22 @@ def _sync(sized: _Sized) -> list[str]:
     ]
 
 
-def times(config: Config, shape: Shape, width: int) -> StepTimes:
-    """Seconds of an RL step on H100s."""
-    planned = layout(slots(config, 1e9), config.cluster.gpus_per_node)
+def times(config: Config, stage: RlvrStage, shape: Shape, width: int) -> StepTimes:
+    """Seconds of a step of the stage on H100s."""
+    planned = layout(slots(config, PLENTY), config.cluster.gpus_per_node)
     sized = _Sized(config, shape, width, planned, [])
     references = sum(slot.role == "reference" for slot in planned.places)
     bandwidth = ASSUMED.shared_memory if planned.one_node else ASSUMED.object_stores
     kv = max(1.0, _kv_bytes(sized, GPUS["H100 80 GB"]))
-    return step_times(config, shape, width, kv, references, shape.parameters * width / bandwidth)
+    return step_times(config, stage, shape, width, kv, references, shape.parameters * width / bandwidth)
 
 
-def _step(sized: _Sized) -> list[str]:
-    found = times(sized.config, sized.shape, sized.width)
+def _step(sized: _Sized, stage: RlvrStage) -> list[str]:
+    found = times(sized.config, stage, sized.shape, sized.width)
+    scored = f"old log-probabilities {found.old_logprobs:.1f} s, " if found.old_logprobs else ""
     line = (
         f"a step on H100: about {tokens_per_step(sized.config):,.0f} tokens; generation {found.generation:.1f} s, reference "
-        f"{found.reference:.1f} s, update {found.update:.1f} s, sync {found.sync:.1f} s"
+        f"{found.reference:.1f} s, {scored}update {found.update:.1f} s, sync {found.sync:.1f} s"
     )
     if sized.config.rollout.colocated:
         return [line, f"  synchronous, colocated {found.synchronous:.1f} s, GPUs idle {found.idle(found.synchronous):.0%}"]

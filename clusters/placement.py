@@ -8,9 +8,13 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from tower_rl.config.job import in_ray_job
 from tower_rl.config.schema import Config, RewardModel, Stage
 from tower_rl.config.stages import PreferenceStage, RlvrStage
 from tower_rl.protocols import RunError
+
+PLENTY = 1e9
+"""GPUs that suffice for any run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +117,42 @@ def slots(config: Config, gpus: float) -> list[Slot]:
     return [*result, Slot("verification", 1, 0)]
 
 
-def gpus_for_ranks(ranks: int) -> bool:
+def cluster_slots(config: Config) -> list[Slot]:
+    """The slots of a run on the connected cluster.
+
+    A run of several nodes has GPUs for all, and `reserve` waits for nodes that still join; on one node a run makes do with what
+    is there.
+
+    Raises RunError when the GPUs do not suffice and no others can join.
+    """
+    whole = slots(config, PLENTY)
+    several = not layout(whole, config.cluster.gpus_per_node).one_node
+    if several and _may_grow(config):
+        return whole
+    gpus = available_gpus()
+    if several and gpus == 0:
+        raise RunError(f"the run needs {sum(slot.gpus for slot in whole):.0f} GPUs on several nodes, this machine has none")
+    return slots(config, gpus)
+
+
+def gpus_for_ranks(config: Config) -> bool:
     """Whether the ranks of a supervised stage get a GPU each; with none in the cluster they compute on CPUs.
+
+    Ranks of several nodes always do, and Ray Train waits for nodes that still join.
 
     Raises RunError when there are some, but not enough.
     """
-    gpus = available_gpus()
+    ranks, gpus = config.policy.workers, available_gpus()
+    if ranks > config.cluster.gpus_per_node and _may_grow(config):
+        return True
     if 0 < gpus < ranks:
         raise RunError(f"the run needs {ranks} GPUs (policy.workers), the cluster has {gpus:.0f}")
     return gpus > 0
+
+
+def _may_grow(config: Config) -> bool:
+    """Whether nodes may join the cluster, which they do not where the run starts Ray itself."""
+    return config.cluster.address != "local" or in_ray_job()
 
 
 def available_gpus() -> float:

@@ -1,7 +1,7 @@
 """What a run would place where, in words. Needs no cluster."""
 
 from clusters.forecast import forecast
-from clusters.placement import slots
+from clusters.placement import PLENTY, slots
 from tower_rl.config.schema import Config, Stage
 from tower_rl.config.stages import PreferenceStage, RlvrStage, SupervisedStage
 
@@ -36,7 +36,9 @@ def _supervised(config: Config, stage: SupervisedStage) -> list[str]:
 def _rlvr(config: Config, stage: RlvrStage) -> list[str]:
     rollout, policy = config.rollout, config.policy
     rollouts = rollout.prompts_per_step * rollout.group_size
+    shares = ", ".join(f"{name} ({config.data.weights.get(name, 1):g})" for name in config.data.sources)
     return [
+        f"  prompts of {shares}",
         f"  a step: {rollout.prompts_per_step} prompts x {rollout.group_size} samples = {rollouts} rollouts",
         f"  at most {rollouts * rollout.max_new_tokens} new tokens, {policy.tokens_per_micro_batch} packed tokens a forward pass",
         f"  {policy.workers} data-parallel ranks, ZeRO stage {policy.zero_stage}, KL {stage.kl_coefficient}",
@@ -61,7 +63,7 @@ def _preference(config: Config, stage: PreferenceStage) -> list[str]:
 
 def _actors(config: Config) -> list[str]:
     lines = []
-    on_gpus = slots(config, 1e9)
+    on_gpus = slots(config, PLENTY)
     for role in dict.fromkeys(slot.role for slot in on_gpus):
         places = [slot for slot in on_gpus if slot.role == role]
         own = "the GPUs of policy ranks" if places[0].beside is not None else f"{places[0].gpus:.0f} GPU each"

@@ -73,15 +73,20 @@ KNOWN = {
 
 
 def shape_of(model: Model) -> Shape | None:
-    """The sizes of `model.path`; None when it is neither known nor a folder with a config.json. Asks no network."""
+    """The sizes of `model.path`; None when it is neither known nor a folder whose config.json tells them. Asks no network."""
     if model.path in KNOWN:
         return KNOWN[model.path]
-    file = Path(os.path.expanduser(model.path)) / "config.json"
-    return _from_json(json.loads(file.read_text())) if file.is_file() else None
+    try:
+        return _from_json(json.loads((Path(os.path.expanduser(model.path)) / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _from_json(found: dict[str, object]) -> Shape:
-    """As transformers names the sizes; the keys that older files leave out follow from others."""
+    """As transformers names the sizes; the keys that older files leave out follow from others.
+
+    Raises KeyError, ValueError or TypeError where a size is not there or no number.
+    """
     family = str(found["model_type"])
 
     def number(key: str, otherwise: object = None) -> int:

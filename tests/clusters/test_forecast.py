@@ -56,7 +56,7 @@ def test_colocated_engines_share_gpus_and_leave_none_idle() -> None:
     assert over > 0 and f"H100 80 GB: does NOT fit, {over / GIB:.1f} too much" in text
     assert f"change rollout.gpu_memory_utilization={(74 * GIB - states) / (79 * GIB):.2f}" in text
     assert "asynchronous" not in text
-    found = times(config, KNOWN["hub:Qwen/Qwen2.5-72B"], 2)
+    found = times(config, config.stages[0], KNOWN["hub:Qwen/Qwen2.5-72B"], 2)
     assert found.engine_gpus == 0
     waits = 32 * found.reference + 16 * (found.synchronous - found.reference)
     assert found.idle(found.synchronous) == pytest.approx(waits / (48 * found.synchronous))
@@ -72,16 +72,57 @@ def test_what_does_not_fit_is_told_with_keys_to_change() -> None:
 
 def test_changes_make_it_fit() -> None:
     shape, policy = KNOWN["hub:Qwen/Qwen2.5-72B"], Policy(workers=8, zero_stage=1, tokens_per_micro_batch=8192)
-    made = changes(shape, policy, 2, 74 * GIB)
-    values = dict(change.removeprefix("policy.").split("=") for change in made)
-    fixed = Policy(
-        workers=int(values["workers"]),
-        zero_stage=int(values["zero_stage"]),
-        tokens_per_micro_batch=int(values["tokens_per_micro_batch"]),
-        gradient_checkpointing=values["gradient_checkpointing"] == "true",
+    made = changes(shape, policy, 2, 74 * GIB, 2048)
+    assert sum(policy_bytes(shape, policy.model_copy(update=made), 2).values()) <= 74 * GIB
+    for key in made:
+        fewer = {k: v for k, v in made.items() if k != key}
+        assert sum(policy_bytes(shape, policy.model_copy(update=fewer), 2).values()) > 74 * GIB, f"{key} is needless"
+    assert changes(KNOWN["hub:google/gemma-2-2b"], Policy(workers=8), 2, 74 * GIB, 2048) == {}
+    assert changes(shape, policy, 2, GIB, 2048) == {}, "nothing helps"
+
+
+def test_what_is_told_to_change_is_a_valid_configuration_that_fits() -> None:
+    """Micro-batches must hold a whole rollout, 4096 tokens here; colocated engines stand on all ranks."""
+    for given in (["policy.workers=1"], ["policy.workers=2", "rollout.engines=2", "rollout.colocated=true"]):
+        line = next(line for line in plan("9b", *given).splitlines() if "H100 80 GB: does NOT fit" in line)
+        told = line.partition("; change ")[2].split()
+        assert told and "policy.tokens_per_micro_batch=2048" not in told
+        memory_lines = plan("9b", *given, *told).partition("memory of a GPU")[2]
+        policy_lines = memory_lines.partition("  policy: ")[2].partition("  reference: ")[0]
+        assert policy_lines.count(": fits, ") == 2
+
+
+def test_heads_are_divided_among_the_gpus_of_an_engine() -> None:
+    assert "rollout: does NOT work, 64 heads are divided; change rollout.tensor_parallel to one of 1, 2, 4, 8" in plan(
+        "72b", "rollout.tensor_parallel=3"
     )
-    assert sum(policy_bytes(shape, fixed, 2).values()) <= 74 * GIB
-    assert changes(KNOWN["hub:google/gemma-2-2b"], Policy(workers=8), 2, 74 * GIB) == []
+    assert "does NOT fit; change rollout.gpu_memory_utilization, which is 0.2" in plan(
+        "72b", "rollout.gpu_memory_utilization=0.2"
+    )
+
+
+def test_a_step_has_its_epochs_and_its_own_log_probabilities() -> None:
+    def found(*overrides):
+        config = load(str(ROOT / "configs" / "rlvr_72b.yaml"), ["stages.0.asynchronous=null", *overrides])
+        return times(config, config.stages[0], KNOWN["hub:Qwen/Qwen2.5-72B"], 2)
+
+    once, often = found(), found("stages.0.epochs=4")
+    assert (once.old_logprobs, often.correction) == (0, 0)
+    assert often.update == 4 * once.update
+    assert often.old_logprobs == once.correction == pytest.approx(once.update / 4)
+    assert often.synchronous == pytest.approx(once.synchronous + 3 * once.update + often.old_logprobs)
+    assert once.asynchronous == pytest.approx(max(once.generation, once.reference + 1.25 * once.update) + once.sync)
+    assert often.asynchronous == pytest.approx(max(often.generation, often.reference + 4.25 * once.update) + often.sync)
+    ahead = found("stages.0.asynchronous={staleness: 1}")
+    assert (ahead.old_logprobs, ahead.correction) == (once.correction, 0)
+
+
+@pytest.mark.parametrize("text", ["{", '{"model_type": "gemma3", "text_config": {}}', "[]", None])
+def test_a_model_whose_config_tells_no_sizes_leaves_the_rest_of_the_plan(text, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    lines = forecast(load(str(ROOT / "configs" / "rlvr_2b.yaml"), [f"model.path={tmp_path}"]))
+    assert lines[-1].startswith(f"no memory and no seconds: the sizes of {tmp_path} are not known here")
 
 
 def test_an_unknown_model_leaves_the_rest_of_the_plan() -> None:

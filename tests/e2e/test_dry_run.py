@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,17 +24,27 @@ BUNDLE = re.compile(r"^bundle (\d+): (\d+) x (\w+) on node (\w+) \(\S+\), GPUs (
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
+SMALL_STORE = {"object_store_memory": 80 * 2**20}
+
+
 @contextmanager
-def simulated(nodes, gpus, spare_cpus=1):
+def cluster_of(nodes, gpus, spare_cpus=1):
     """A head without GPUs and nodes with some, as processes of this machine."""
-    small = {"object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False})
+    head = SMALL_STORE | {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(nodes):
-            cluster.add_node(num_cpus=gpus + spare_cpus, num_gpus=gpus, **small)
-        yield cluster.address
+            cluster.add_node(num_cpus=gpus + spare_cpus, num_gpus=gpus, **SMALL_STORE)
+        yield cluster
     finally:
         cluster.shutdown()
+
+
+@contextmanager
+def simulated(nodes, gpus, spare_cpus=1):
+    """The address of such a cluster."""
+    with cluster_of(nodes, gpus, spare_cpus) as cluster:
+        yield cluster.address
 
 
 def dry_run(address, *overrides):
@@ -67,9 +78,10 @@ def test_bundles_on_nodes_and_clusters_that_are_too_small() -> None:
         assert found[0][3] == found[1][3] == "0, 1"
         assert "all 6 actors were placed, on 3 nodes" in output
 
-        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=4")
+        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=4", "cluster.placement_timeout_s=5")
         assert (code, output) == (1, "")
-        assert "the run needs 7 GPUs (1 rollout of 2 GPUs, 4 policy, 1 reference), the cluster has 6" in errors
+        assert "no place for the actors within 5 s: they need 7 CPUs and 7 GPUs in 5 bundles" in errors
+        assert "the cluster has the nodes 1 x (1 CPUs, 0 GPUs), 3 x (3 CPUs, 2 GPUs): no place for 1 reference" in errors
 
         overrides = ["rollout.engines=1", "rollout.tensor_parallel=3", "policy.workers=2", "reference.workers=1"]
         code, output, errors, seconds = dry_run(address, *overrides, "cluster.gpus_per_node=3", "cluster.placement_timeout_s=5")
@@ -80,6 +92,20 @@ def test_bundles_on_nodes_and_clusters_that_are_too_small() -> None:
 
         code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=3", "cluster.placement_timeout_s=100")
         assert code == 0, f"what failed before has left its claims behind: {errors}"
+
+
+def test_nodes_that_still_join_are_waited_for() -> None:
+    """A batch system and an autoscaler start the driver when the head answers."""
+    with cluster_of(nodes=0, gpus=2) as cluster, ThreadPoolExecutor() as pool:
+        keys = (*SMALL, "policy.workers=3", "cluster.placement_timeout_s=200")
+        running = pool.submit(dry_run, cluster.address, *keys)
+        for _ in range(3):
+            time.sleep(12)
+            assert not running.done(), running.result()
+            cluster.add_node(num_cpus=3, num_gpus=2, **SMALL_STORE)
+        code, output, errors, _ = running.result()
+    assert code == 0, errors
+    assert "all 6 actors were placed, on 3 nodes" in output
 
 
 def test_colocated_engines_stand_on_the_gpus_of_their_ranks() -> None:

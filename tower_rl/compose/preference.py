@@ -4,7 +4,7 @@ import asyncio
 
 from clusters.build import Asked, preference_parts
 from clusters.connect import connect
-from clusters.placement import available_gpus, slots
+from clusters.placement import cluster_slots, slots
 from tower_rl.compose.common import panel, places, prompted
 from tower_rl.config.schema import Config
 from tower_rl.config.stages import PreferenceStage
@@ -24,7 +24,7 @@ def run(config: Config, stage: PreferenceStage, index: int, folder: RunFolder, p
     answers = asked.stream.answers if stage.answers != "sampled" else {}
 
     async def whole() -> None:
-        placed = slots(config, available_gpus())
+        placed = cluster_slots(config)
         async with preference_parts(config, stage, placed, asked.place, Asked(asked.tokenizer, answers)) as made:
             await _train(made, asked.stream, config, stage, folder.stage(index, stage.name), folder, progress)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from clusters.build import rlvr_parts
 from clusters.connect import connect
-from clusters.placement import available_gpus, slots
+from clusters.placement import cluster_slots, slots
 from tower_rl.compose.common import panel, places, prompted
 from tower_rl.config.schema import Config
 from tower_rl.config.stages import RlvrStage
@@ -26,7 +26,7 @@ def run(config: Config, stage: RlvrStage, index: int, folder: RunFolder, progres
     asked = prompted(config, folder, progress)
 
     async def whole() -> None:
-        placed = slots(config, available_gpus())
+        placed = cluster_slots(config)
         async with rlvr_parts(config, stage, placed, asked.place) as made:
             await _train(made, asked.stream, config, stage, folder.stage(index, stage.name), folder, progress)
 

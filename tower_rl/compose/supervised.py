@@ -41,7 +41,7 @@ def run(config: Config, stage: CptStage | SftStage, index: int, folder: RunFolde
     with connect(config.cluster, policy.workers + 1) as dashboard:
         if dashboard:
             progress.note(f"Ray dashboard: http://{dashboard}")
-        gpus = gpus_for_ranks(policy.workers)
+        gpus = gpus_for_ranks(config)
         packs, rows = _texts(config, stage, parts, model, stage_folder, progress)
         threads = max(1, len(os.sched_getaffinity(0)) // policy.workers)
         settings = Settings(
