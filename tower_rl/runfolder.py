@@ -141,13 +141,16 @@ class RunFolder:
     def create(cls, config: Config, config_text: str, mode: Mode) -> Self:
         """Makes or reopens the folder `run.dir`, takes its lock, writes config.yaml (`config_text`) and manifest.json.
 
-        Raises RunFolderError when the mode does not allow what is there, when another process uses the folder, or when a
-        resumed run would change the meaning of its configuration.
+        Raises RunFolderError when the folder cannot be made, when the mode does not allow what is there, when another process
+        uses it, or when a resumed run would change the meaning of its configuration.
         """
         path = Path(config.run.dir).expanduser().resolve()
-        _check_mode(path, mode)
-        path.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(path)
+        try:
+            _check_mode(path, mode)
+            path.mkdir(parents=True, exist_ok=True)
+            lock = _take_lock(path)
+        except OSError as error:
+            raise RunFolderError(f"run.dir {path} cannot be used: {error.strerror}") from error
         try:
             manifest = _prepare(path, config, config_text, mode)
             # The manifest first: with it alone --fresh can clean up, without it nothing may.

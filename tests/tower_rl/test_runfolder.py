@@ -68,6 +68,11 @@ def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
         create(settings(tmp_path / "file"), Mode.FRESH)
 
 
+def test_a_folder_that_cannot_be_made() -> None:
+    with pytest.raises(RunFolderError, match=r"\Arun\.dir /proc/none/run cannot be used: No such file or directory\Z"):
+        create(settings(Path("/proc/none/run")), Mode.NEW)
+
+
 def test_fresh_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     (run / "stages" / "0-rlvr").mkdir(parents=True)

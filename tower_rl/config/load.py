@@ -36,7 +36,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a YAML file, with `key.path=value` overrides on top of it.
 
     A relative path is tried against the working directory, then against the repository: a Ray job's working directory may be any.
-    A mapping in a file is merged into that of the file it extends, and an override into both; lists are replaced.
+    A mapping in a file is merged into that of the file it extends, where null takes one out; lists are replaced, and an override
+    replaces whatever stands at its key.
 
     Raises ConfigError.
     """

@@ -36,6 +36,8 @@ TASKS = ("translate", "post_edit", "error_spans", "choose_better", "terminology"
 LOGISTIC = ("dpo", "dpo_norm", "simpo")
 WEIGHTED = ("dpo", "ipo", "simpo")
 
+_NOBODY = "is in the home of a user who does not exist"
+
 
 def _supervised(config: Config) -> list[tuple[int, SupervisedStage]]:
     return [(index, stage) for index, stage in enumerate(config.stages) if isinstance(stage, SupervisedStage)]
@@ -45,17 +47,22 @@ def _preference(config: Config) -> list[tuple[int, PreferenceStage]]:
     return [(index, stage) for index, stage in enumerate(config.stages) if isinstance(stage, PreferenceStage)]
 
 
-def tokens_fit(config: Config) -> Iterator[Finding]:
-    """`policy.tokens_per_micro_batch` holds the longest prompt with the longest response (rlvr), a pair (preference: twice
-    `selection.max_tokens`), and a pack (cpt, sft)."""
+def tokens_needed(config: Config) -> list[tuple[str, int]]:
+    """Tokens that a micro-batch must hold, and what they are: the longest prompt with the longest response (rlvr), a pair
+    (preference), a pack (cpt, sft)."""
     longest = config.data.max_prompt_tokens + config.rollout.max_new_tokens
     needs = [("data.max_prompt_tokens + rollout.max_new_tokens", longest) for _ in rlvr_stages(config)]
     needs += [
         (f"twice stages.{index}.selection.max_tokens", 2 * stage.selection.max_tokens) for index, stage in _preference(config)
     ]
-    needs += [(f"stages.{index}.sequence_length", stage.sequence_length) for index, stage in _supervised(config)]
+    return needs + [(f"stages.{index}.sequence_length", stage.sequence_length) for index, stage in _supervised(config)]
+
+
+def tokens_fit(config: Config) -> Iterator[Finding]:
+    """`policy.tokens_per_micro_batch` holds the longest prompt with the longest response (rlvr), a pair (preference: twice
+    `selection.max_tokens`), and a pack (cpt, sft)."""
     budget = config.policy.tokens_per_micro_batch
-    for name, needed in needs:
+    for name, needed in tokens_needed(config):
         if budget < needed:
             yield ("policy", "tokens_per_micro_batch"), f"must be at least {name} = {needed}, not {budget}"
 
@@ -141,12 +148,15 @@ def mini_batches_filled(config: Config) -> Iterator[Finding]:
 
 
 def selection_consistent(config: Config) -> Iterator[Finding]:
-    """Bounds of `dynamic_sampling` and of `difficulty` leave scores between them; `overlong` does something, and its
-    `soft_buffer` is at most `rollout.max_new_tokens`."""
+    """Bounds of `dynamic_sampling` and of `difficulty` leave scores between them, and a group has several to compare; `overlong`
+    does something, and its `soft_buffer` is at most `rollout.max_new_tokens`."""
     limit = config.rollout.max_new_tokens
     for index, stage in rlvr_stages(config):
         where: KeyPath = ("stages", index)
         sampling, overlong, difficulty = stage.dynamic_sampling, stage.overlong, stage.difficulty
+        for name in ("dynamic_sampling", "difficulty") if config.rollout.group_size == 1 else ():
+            if getattr(stage, name) is not None:
+                yield (*where, name), "compares the scores of a group: it needs a rollout.group_size of at least 2"
         if sampling is not None and sampling.min_mean > sampling.max_mean:
             message = f"must be at most max_mean = {sampling.max_mean:g}, not {sampling.min_mean:g}"
             yield (*where, "dynamic_sampling", "min_mean"), message
@@ -188,6 +198,14 @@ def engines_colocated(config: Config) -> Iterator[Finding]:
     for index, stage in rlvr_stages(config):
         if stage.asynchronous is not None:
             yield ("stages", index, "asynchronous"), "cannot be had with rollout.colocated: engines sleep while the policy trains"
+
+
+def engines_on_a_node(config: Config) -> Iterator[Finding]:
+    """`rollout.tensor_parallel` is at most `cluster.gpus_per_node`."""
+    wide, per_node = config.rollout.tensor_parallel, config.cluster.gpus_per_node
+    if wide > per_node:
+        message = f"must be at most cluster.gpus_per_node = {per_node}, not {wide}: the GPUs of an engine are on one node"
+        yield ("rollout", "tensor_parallel"), message
 
 
 def preferences_consistent(config: Config) -> Iterator[Finding]:
@@ -263,7 +281,11 @@ def run_folder_shared(config: Config) -> Iterator[Finding]:
     """`run.dir` is a folder, and absolute in a Ray job and unless `cluster.address` is `local`: a job's working directory is lost
     with the job."""
     folder, address = show(config.run.dir), show(config.cluster.address)
-    relative = not Path(config.run.dir).expanduser().is_absolute()
+    try:
+        relative = not Path(config.run.dir).expanduser().is_absolute()
+    except RuntimeError:
+        yield ("run", "dir"), f"{_NOBODY}: {config.run.dir}"
+        return
     if "://" in config.run.dir:
         yield ("run", "dir"), f"must be a folder of a mounted file system, not the URI {folder}"
     elif in_ray_job() and relative:
@@ -300,9 +322,19 @@ def _not_there(key: KeyPath, path: str, known: str) -> Iterator[Finding]:
             yield key, f"must be hub:ORGANISATION/NAME, not {show(path)}"
     elif colon and not Path(path).exists():
         yield key, f"unknown model source {show(prefix + ':')}; known: {known}"
-    elif not Path(path).expanduser().is_dir():
-        problem = "is a file, not a folder" if Path(path).expanduser().exists() else "no such folder"
+    elif problem := _no_folder(path):
         yield key, f"{problem}: {path}"
+
+
+def _no_folder(path: str) -> str:
+    """Why a path is no folder, empty where it is one."""
+    try:
+        folder = Path(path).expanduser()
+        return "" if folder.is_dir() else "is a file, not a folder" if folder.exists() else "no such folder"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except RuntimeError:
+        return _NOBODY
 
 
 def weights_name_sources(config: Config) -> Iterator[Finding]:
@@ -386,6 +418,7 @@ RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     selection_consistent,
     candidates_in_order,
     engines_colocated,
+    engines_on_a_node,
     preferences_consistent,
     answers_compete,
     verifiers_asked,

@@ -55,6 +55,8 @@ def locate(location: tuple[str | int, ...]) -> tuple[KeyPath, type[Section] | No
     here: Any = Config
     holder = None
     for part in location:
+        if part == "[key]":  # pydantic's mark that the key before it is at fault
+            continue
         tags = tagged(here)
         if tags:
             here = tags[str(part)]

@@ -49,22 +49,25 @@ def dotted(path: KeyPath) -> str:
 
 
 def merge(base: Node, top: Node) -> Node:
-    """`top` over `base`: mappings key by key, anything else is replaced."""
+    """`top` over `base`: mappings key by key, and null takes a mapping out; anything else is replaced."""
     if not (isinstance(base.value, Mapping) and isinstance(top.value, Mapping)):
         return top
     merged = dict(base.value)
     for key, node in top.value.items():
-        merged[key] = merge(merged[key], node) if key in merged else node
+        if node.value is None and key in merged and isinstance(merged[key].value, Mapping):
+            del merged[key]
+        else:
+            merged[key] = merge(merged[key], node) if key in merged else node
     return Node(merged, top.place)
 
 
 def put(tree: Node, path: Sequence[str], new: Node) -> Node:
-    """The tree with `new` merged in at `path`; mappings on the way are made, list entries must exist.
+    """The tree with `new` at `path`, in the place of what is there; mappings on the way are made, list entries must exist.
 
     Raises LookupError, with a message for the user, where the path names a list entry that does not exist.
     """
     if not path:
-        return merge(tree, new)
+        return new
     key, rest = path[0], path[1:]
     if isinstance(tree.value, list):
         if not (key.isdecimal() and int(key) < len(tree.value)):

@@ -34,6 +34,13 @@ def test_unknown_key_in_a_source_a_verifier_and_a_stage(problems: Problems, chan
     ]
 
 
+def test_a_name_that_is_none(problems: Problems, good: str) -> None:
+    (told,) = problems(
+        good.replace("  sources:", "  corpora:\n    my corpus: {kind: text, path: x.txt, language: en}\n  sources:")
+    )
+    assert told.startswith("x.yaml:8: data.corpora.my corpus: must ")
+
+
 def test_duplicate_key(problems: Problems, good: str) -> None:
     assert problems(good + "run: {name: again, dir: d}\n") == ["x.yaml:19: run: duplicate key; first on line 1"]
 

@@ -66,6 +66,20 @@ def test_extends_merges_mappings_and_replaces_lists(good: str) -> None:
     assert [stage.name for stage in config.stages] == ["other"]
 
 
+def test_null_takes_a_mapping_out_of_the_extended_file(good: str) -> None:
+    """Else own data could only be added to those of a preset."""
+    write(good + "policy: {lora: {rank: 4}}\n", "base.yaml")
+    own = "extends: base.yaml\ndata:\n  sources:\n    sums: null\n    mine: {kind: jsonl, path: x.jsonl, verifier: math}\n"
+    config = load(write(own + "policy: {lora: null}\n"))
+    assert list(config.data.sources) == ["mine"] and config.policy.lora is None
+
+
+def test_an_override_replaces_a_mapping(good: str) -> None:
+    """What was there would be trained on, too."""
+    config = load(write(good), ["data.sources={mine: {kind: jsonl, path: x.jsonl, verifier: math}}"])
+    assert list(config.data.sources) == ["mine"]
+
+
 def test_overrides_are_typed_and_reach_into_lists(good: str) -> None:
     overrides = (
         "stages.0.steps=5",

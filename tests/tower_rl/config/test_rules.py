@@ -85,6 +85,11 @@ def test_a_relative_run_folder_in_a_ray_job(problems: Problems, good: str, monke
     assert problems(good, "run.dir=/shared/demo") == problems(good, "run.dir=~/demo") == []
 
 
+def test_the_run_folder_of_nobody(problems: Problems, good: str) -> None:
+    (told,) = problems(good, "run.dir=~nobody-here/demo")
+    assert told.endswith("run.dir: is in the home of a user who does not exist: ~nobody-here/demo")
+
+
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
@@ -92,6 +97,7 @@ def test_a_relative_run_folder_in_a_ray_job(problems: Problems, good: str, monke
         ("hub:SmolLM2", "must be hub:ORGANISATION/NAME, not 'hub:SmolLM2'"),
         ("hubb:a/b", "unknown model source 'hubb:'; known: package:NAME, hub:ORGANISATION/NAME, or a folder"),
         ("models/none", "no such folder: models/none"),
+        ("~nobody-here/model", "is in the home of a user who does not exist: ~nobody-here/model"),
         ("x.yaml", "is a file, not a folder: x.yaml"),
     ],
 )
@@ -280,10 +286,31 @@ def test_model_packages_are_those_of_the_models_package() -> None:
             "dynamic_sampling.min_mean: must be at most max_mean = 0.1, not 0.9",
         ),
         ("difficulty: {hopeless: 0.5, solved: 0.5}", "difficulty.hopeless: must be below solved = 0.5, not 0.5"),
+        (
+            "advantage: gdpo\n    reward_parts: {a: 1}\n    overlong: {soft_buffer: 8, mask: true}",
+            "overlong.soft_buffer: must be 0 for gdpo, which sees the rewards of `reward_parts` only",
+        ),
     ],
 )
 def test_sections_on_what_is_learned_from(problems: Problems, good: str, section: str, problem: str) -> None:
-    assert problems(good + f"    {section}\n") == [f"x.yaml:19: stages.0.{problem}"]
+    (told,) = problems(good + f"    {section}\n")
+    assert told == f"x.yaml:{18 + len(section.splitlines())}: stages.0.{problem}"
+
+
+@pytest.mark.parametrize("section", ["dynamic_sampling", "difficulty"])
+def test_one_response_a_prompt_has_no_scores_to_compare(problems: Problems, good: str, section: str) -> None:
+    text = good + f"    advantage: reinforce_plus_plus\n    {section}: {{}}\nrollout: {{group_size: 1}}\n"
+    assert problems(text) == [
+        f"x.yaml:20: stages.0.{section}: compares the scores of a group: it needs a rollout.group_size of at least 2"
+    ]
+
+
+def test_an_engine_is_on_one_node(problems: Problems, good: str) -> None:
+    assert problems(good + "rollout: {tensor_parallel: 16}\n") == [
+        "x.yaml:19: rollout.tensor_parallel: must be at most cluster.gpus_per_node = 8, not 16: "
+        "the GPUs of an engine are on one node"
+    ]
+    assert problems(good + "rollout: {tensor_parallel: 16}\ncluster: {gpus_per_node: 16}\n") == []
 
 
 @pytest.mark.parametrize("section", ["dynamic_sampling", "difficulty"])
