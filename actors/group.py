@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import dropwhile
 from typing import Any
 
 import ray
@@ -84,4 +85,8 @@ def _reason(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if not isinstance(error, RayActorError):
         return lines[0]
-    return lines[-1] if error.actor_init_failed else " ".join(line for line in lines if not line.startswith("\t"))
+    if not error.actor_init_failed:
+        return " ".join(line for line in lines if not line.startswith("\t"))
+    frames = [place for place, line in enumerate(lines) if line.startswith('  File "')]
+    raised = dropwhile(lambda line: line.startswith("    "), lines[frames[-1] + 1 :] if frames else lines[-1:])
+    return " ".join(line.strip() for line in raised)

@@ -153,7 +153,7 @@ def _gather(taken: Taken) -> list[Taken]:
 
 
 def _environment(threads: int, gpus: bool) -> dict[str, str]:
-    return idle_env(threads) | ({} if gpus else {"DS_ACCELERATOR": "cpu"})
+    return idle_env(threads) | {"DS_ACCELERATOR": "cuda" if gpus else "cpu"}
 
 
 def _plainly(failures: Mapping[int, BaseException]) -> Exception:

@@ -125,14 +125,14 @@ async def _actors(
         engines = await _engines(config, place, placed("rollout"), ranks) if placed("rollout") else None
         if engines:
             ends.push_async_callback(engines.shutdown)
+            if config.rollout.colocated or any(0 < slot.gpus < 1 for slot in slots):
+                await engines.ready()  # while they start they measure what is free on their GPUs, which others must not change
         rewards = _rewards(config, place, placed("reward"))
         verification = _verification(config, place, placed("verification")[0], rewards)
         ends.push_async_callback(verification.shutdown)
         references = _references(config, place, placed("reference")) if placed("reference") else None
         if references:
             ends.push_async_callback(references.shutdown)
-        if engines and config.rollout.colocated:
-            await engines.ready()  # while they start they measure what is free on their GPUs
         await asyncio.gather(*(each.ready() for each in (engines, ranks, verification, references) if each))
         sync = await _connected(config, ranks, engines, place, probe_bound) if engines else None
         adapterless = config.policy.lora is not None and any(needs_reference(stage) for stage in config.stages)

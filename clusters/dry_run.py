@@ -11,8 +11,9 @@ from actors.group import call_all, spawn
 from actors.stand_in import StandIn
 from clusters.connect import connect
 from clusters.environment import engine_env, engine_gpus, rank_env, threads_each
-from clusters.placement import Layout, cluster_slots, layout, options, reserve, slots
+from clusters.placement import PLENTY, Layout, cluster_slots, layout, options, reserve, slots
 from tower_rl.config.schema import Config
+from tower_rl.protocols import RunError
 
 _Stood = tuple[str, tuple[str, ...]]
 """The node and the GPUs of an actor."""
@@ -37,6 +38,10 @@ def dry_run(config: Config) -> str:
     """
     with connect(config.cluster, len(slots(config, 0))):
         planned = layout(cluster_slots(config), config.cluster.gpus_per_node)
+        whole = layout(slots(config, PLENTY), config.cluster.gpus_per_node)
+        if not whole.one_node and not any(slot.gpus for slot in planned.places):
+            needed = sum(slot.gpus for slot in whole.places)
+            raise RunError(f"the run needs {needed:.0f} GPUs on several nodes, the cluster has none")
         group = reserve(planned, config.cluster.placement_timeout_s)
         try:
             return asyncio.run(_stood(config, planned, group))

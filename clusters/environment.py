@@ -52,4 +52,4 @@ def threads_each(config: Config, ranks: int) -> int:
 
 def rank_env(threads: int, on_gpu: bool) -> dict[str, str]:
     """Of a rank of policy or reference."""
-    return idle_env(threads) | ({} if on_gpu else {"DS_ACCELERATOR": "cpu"})
+    return idle_env(threads) | {"DS_ACCELERATOR": "cuda" if on_gpu else "cpu"}

@@ -42,9 +42,9 @@ class StepTimes:
     generation: float
     reference: float
     old_logprobs: float
-    """Of the policy, where the stage computes them anew; 0 elsewhere."""
-    correction: float
-    """What a loop that samples ahead computes more of them, to correct for its rollouts."""
+    """A pass of the policy over the rollouts, which a loop that samples ahead takes to correct for their age."""
+    recomputed: bool
+    """Whether the synchronous loop takes it, too."""
     update: float
     sync: float
     engine_gpus: int
@@ -55,21 +55,23 @@ class StepTimes:
     @property
     def synchronous(self) -> float:
         """One phase after the other."""
-        return self.generation + self.reference + self.old_logprobs + self.update + self.sync
+        return self.generation + self.reference + self.recomputed * self.old_logprobs + self.update + self.sync
 
     @property
     def asynchronous(self) -> float:
         """Generation beside everything else; nothing overlaps the sync."""
-        return max(self.generation, self.reference + self.old_logprobs + self.correction + self.update) + self.sync
+        return max(self.generation, self.reference + self.old_logprobs + self.update) + self.sync
 
-    def idle(self, seconds: float) -> float:
-        """Share of all GPU seconds of a step of this length in which a GPU waits for others."""
+    def idle(self, ahead: bool) -> float:
+        """Share of all GPU seconds of a step in which a GPU waits for others, where steps are sampled ahead or not."""
+        scored = self.old_logprobs if ahead or self.recomputed else 0.0
         sampled_there = 0.0 if self.engine_gpus else self.generation
         busy = (
             self.engine_gpus * (self.generation + self.sync)
             + self.reference_gpus * self.reference
-            + self.policy_gpus * (sampled_there + self.old_logprobs + self.update + self.sync)
+            + self.policy_gpus * (sampled_there + scored + self.update + self.sync)
         )
+        seconds = self.asynchronous if ahead else self.synchronous
         return 1 - busy / (seconds * (self.engine_gpus + self.reference_gpus + self.policy_gpus))
 
 
@@ -119,12 +121,11 @@ def step_times(
     policy, rollout = config.policy, config.rollout
     tokens = tokens_per_step(config, assumed)
     passes = 4 if policy.gradient_checkpointing else 3
-    scoring = compute_seconds(shape, tokens, policy.workers, 1, assumed)
     return StepTimes(
         generation=generation_seconds(config, shape, width, kv_bytes, assumed),
         reference=compute_seconds(shape, tokens, references, 1, assumed) if references else 0.0,
-        old_logprobs=scoring if stage.recomputes else 0.0,
-        correction=0.0 if stage.recomputes else scoring,
+        old_logprobs=compute_seconds(shape, tokens, policy.workers, 1, assumed),
+        recomputed=stage.mini_batches * stage.epochs > 1 or stage.correction is not None,
         update=compute_seconds(shape, tokens, policy.workers, passes * stage.epochs, assumed),
         sync=sync,
         engine_gpus=0 if rollout.colocated else rollout.engines * rollout.tensor_parallel,

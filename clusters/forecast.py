@@ -188,14 +188,16 @@ def _engines(sized: _Sized) -> list[str]:
     weights = memory.engine_weights(sized.shape, rollout.tensor_parallel, sized.width)
     longest = sized.config.data.max_prompt_tokens + rollout.max_new_tokens
     lines = [f"  rollout: weights {weights / memory.GIB:.2f}; the rest of gpu_memory_utilization holds keys and values"]
-    possible = [n for n in range(1, sized.config.cluster.gpus_per_node + 1) if sized.shape.heads % n == 0]
+    possible = _widths(sized)
     if rollout.tensor_parallel not in possible:
         known = ", ".join(map(str, possible))
-        return [
-            f"  rollout: does NOT work, {sized.shape.heads} heads are divided; change rollout.tensor_parallel to one of {known}"
-        ]
-    wider = [f"rollout.tensor_parallel={n}" for n in possible if n > rollout.tensor_parallel]
-    change = next(iter(wider), f"rollout.gpu_memory_utilization, which is {rollout.gpu_memory_utilization:g}")
+        heads = f"{sized.shape.heads} heads, {sized.shape.kv_heads} of keys and values, are divided"
+        return [f"  rollout: does NOT work, {heads}; change rollout.tensor_parallel to one of {known}"]
+    change = f"rollout.gpu_memory_utilization, which is {rollout.gpu_memory_utilization:g}"
+    if wider := [n for n in possible if n > rollout.tensor_parallel]:
+        change = f"rollout.tensor_parallel={wider[0]}"
+        if rollout.colocated:  # an engine stands on the GPUs of whole ranks
+            change += f" rollout.engines={sized.config.policy.workers // wider[0]}"
     for name, size in GPUS.items():
         tokens = memory.kv_tokens(sized.shape, max(0.0, _kv_bytes(sized, size)), rollout.tensor_parallel)
         if tokens < longest:
@@ -203,6 +205,14 @@ def _engines(sized: _Sized) -> list[str]:
         else:
             lines.append(f"    {name}: {tokens:,.0f} tokens, {tokens / longest:.0f} of the longest sequences at once")
     return [*lines, *_colocated(sized)] if rollout.colocated else lines
+
+
+def _widths(sized: _Sized) -> list[int]:
+    """Numbers of GPUs that an engine can have: vLLM divides heads among them, and those of keys and values, or repeats these."""
+    heads, kv_heads = sized.shape.heads, sized.shape.kv_heads
+    per_node, workers = sized.config.cluster.gpus_per_node, sized.config.policy.workers
+    fit = [n for n in range(1, per_node + 1) if heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)]
+    return [n for n in fit if per_node % n == 0 and workers % n == 0] if sized.config.rollout.colocated else fit
 
 
 def _colocated(sized: _Sized) -> list[str]:
@@ -255,16 +265,16 @@ def times(config: Config, stage: RlvrStage, shape: Shape, width: int) -> StepTim
 
 def _step(sized: _Sized, stage: RlvrStage) -> list[str]:
     found = times(sized.config, stage, sized.shape, sized.width)
-    scored = f"old log-probabilities {found.old_logprobs:.1f} s, " if found.old_logprobs else ""
+    scored = f"old log-probabilities {found.old_logprobs:.1f} s, " if found.recomputed or stage.overlaps else ""
     line = (
         f"a step on H100: about {tokens_per_step(sized.config):,.0f} tokens; generation {found.generation:.1f} s, reference "
         f"{found.reference:.1f} s, {scored}update {found.update:.1f} s, sync {found.sync:.1f} s"
     )
     if sized.config.rollout.colocated:
-        return [line, f"  synchronous, colocated {found.synchronous:.1f} s, GPUs idle {found.idle(found.synchronous):.0%}"]
+        return [line, f"  synchronous, colocated {found.synchronous:.1f} s, GPUs idle {found.idle(ahead=False):.0%}"]
     gain = found.synchronous / found.asynchronous
     return [
         line,
-        f"  synchronous {found.synchronous:.1f} s, GPUs idle {found.idle(found.synchronous):.0%}; asynchronous "
-        f"{found.asynchronous:.1f} s, idle {found.idle(found.asynchronous):.0%}: {gain:.2f} times as fast",
+        f"  synchronous {found.synchronous:.1f} s, GPUs idle {found.idle(ahead=False):.0%}; asynchronous "
+        f"{found.asynchronous:.1f} s, idle {found.idle(ahead=True):.0%}: {gain:.2f} times as fast",
     ]

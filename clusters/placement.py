@@ -1,5 +1,6 @@
 """How many CPUs and GPUs each actor gets, and where."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,26 @@ def slots(config: Config, gpus: float) -> list[Slot]:
     Raises:
         RunError: if the GPUs do not suffice.
     """
+    asked = _asked(config)
+    wanted = sum(n * own for n, own in asked.values())
+    if 0 < gpus < wanted and not (gpus == 1 and _shares_one(asked)):
+        wide = {f"{role} of {own} GPUs" if own > 1 else role: n for role, (n, own) in asked.items() if own}
+        raise RunError(
+            f"the run needs {wanted} GPUs ({_shares(wide)}), the cluster has {gpus:.0f}; "
+            "one GPU suffices for one engine, one policy rank, one reference and one reward model"
+        )
+    share = 0.0 if gpus == 0 else min(1.0, gpus / wanted)
+    width, colocated = config.rollout.tensor_parallel, config.rollout.colocated
+    result = [
+        Slot(role, 1, share * own, n + i * width if role == "rollout" and colocated else None)
+        for role, (n, own) in asked.items()
+        for i in range(n)
+    ]
+    return [*result, Slot("verification", 1, 0)]
+
+
+def _asked(config: Config) -> dict[str, tuple[int, int]]:
+    """Actors by role that the stages need, and GPUs of each; engines have none of their own where they are colocated."""
     counts = {"policy": config.policy.workers}
     if any(_samples(stage) for stage in config.stages):
         counts = {"rollout": config.rollout.engines, **counts}
@@ -98,53 +119,39 @@ def slots(config: Config, gpus: float) -> list[Slot]:
         counts["reference"] = config.reference.workers
     if rewards := sum(isinstance(entry, RewardModel) for entry in config.verifiers.values()):
         counts["reward"] = rewards
-    width, colocated = config.rollout.tensor_parallel, config.rollout.colocated
-    each = {role: 1 if role != "rollout" else 0 if colocated else width for role in counts}
-    wanted = sum(n * each[role] for role, n in counts.items())
-    one_each = wanted == sum(n > 0 for n in each.values())
-    if 0 < gpus < wanted and not (gpus == 1 and one_each):
-        wide = {f"{role} of {each[role]} GPUs" if each[role] > 1 else role: n for role, n in counts.items() if each[role]}
-        raise RunError(
-            f"the run needs {wanted} GPUs ({_shares(wide)}), the cluster has {gpus:.0f}; "
-            "one GPU suffices for one engine, one policy rank, one reference and one reward model"
-        )
-    share = 0.0 if gpus == 0 else min(1.0, gpus / wanted)
-    result = [
-        Slot(role, 1, share * each[role], counts[role] + i * width if role == "rollout" and colocated else None)
-        for role, n in counts.items()
-        for i in range(n)
-    ]
-    return [*result, Slot("verification", 1, 0)]
+    engine = 0 if config.rollout.colocated else config.rollout.tensor_parallel
+    return {role: (n, engine if role == "rollout" else 1) for role, n in counts.items()}
+
+
+def _shares_one(asked: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether a single GPU suffices: one actor of one GPU in each role."""
+    return all(n * gpus == 1 for n, gpus in asked.values() if gpus)
 
 
 def cluster_slots(config: Config) -> list[Slot]:
     """The slots of a run on the connected cluster.
 
-    A run of several nodes has GPUs for all, and `reserve` waits for nodes that still join; on one node a run makes do with what
-    is there.
+    A run of several nodes has GPUs for all, and `reserve` waits for nodes that still join. One that fits on a node, or can share
+    a single GPU, makes do with what is there.
 
     Raises RunError when the GPUs do not suffice and no others can join.
     """
     whole = slots(config, PLENTY)
-    several = not layout(whole, config.cluster.gpus_per_node).one_node
-    if several and _may_grow(config):
-        return whole
-    gpus = available_gpus()
-    if several and gpus == 0:
-        raise RunError(f"the run needs {sum(slot.gpus for slot in whole):.0f} GPUs on several nodes, this machine has none")
-    return slots(config, gpus)
+    small = layout(whole, config.cluster.gpus_per_node).one_node or _shares_one(_asked(config))
+    return whole if _may_grow(config) and not small else slots(config, available_gpus())
 
 
 def gpus_for_ranks(config: Config) -> bool:
     """Whether the ranks of a supervised stage get a GPU each; with none in the cluster they compute on CPUs.
 
-    Ranks of several nodes always do, and Ray Train waits for nodes that still join.
+    Ranks of several nodes wait for nodes that still join, for `cluster.placement_timeout_s`.
 
     Raises RunError when there are some, but not enough.
     """
-    ranks, gpus = config.policy.workers, available_gpus()
-    if ranks > config.cluster.gpus_per_node and _may_grow(config):
-        return True
+    ranks, wait = config.policy.workers, config.cluster.placement_timeout_s
+    end = time.monotonic() + (wait if ranks > config.cluster.gpus_per_node and _may_grow(config) else 0)
+    while (gpus := available_gpus()) < ranks and time.monotonic() < end:
+        time.sleep(1)
     if 0 < gpus < ranks:
         raise RunError(f"the run needs {ranks} GPUs (policy.workers), the cluster has {gpus:.0f}")
     return gpus > 0

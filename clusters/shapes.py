@@ -78,7 +78,7 @@ def shape_of(model: Model) -> Shape | None:
         return KNOWN[model.path]
     try:
         return _from_json(json.loads((Path(os.path.expanduser(model.path)) / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return None
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from clusters.placement import slots
+from clusters.placement import cluster_slots, gpus_for_ranks, slots
 from tower_rl.config.schema import Config
 from tower_rl.protocols import RunError
 
@@ -90,3 +90,41 @@ def test_who_is_not_there_takes_no_part_of_a_gpu() -> None:
 def test_too_few_gpus(gpus: int) -> None:
     with pytest.raises(RunError, match=rf"needs 3 GPUs \(2 policy, 1 reference\), the cluster has {gpus};"):
         slots(preference({"policy": {"workers": 2}}, answers="given"), gpus)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "workers", "gpus", "found"),
+    [
+        ({}, 1, 0, 0),  # all on CPUs
+        ({}, 1, 1, 1 / 3),  # a third each
+        ({"gpus_per_node": 1}, 1, 0, 0),
+        ({"gpus_per_node": 1}, 1, 1, 1 / 3),
+        ({}, 16, 0, 0),
+        ({"address": "auto", "gpus_per_node": 1}, 1, 0, 0),
+        ({"address": "auto", "gpus_per_node": 1}, 1, 1, 1 / 3),
+        ({"address": "auto"}, 16, 0, 1),  # nodes may still join
+        ({"address": "auto"}, 16, 8, 1),
+    ],
+)
+def test_slots_on_the_cluster_that_is_there(monkeypatch, cluster, workers, gpus, found) -> None:
+    monkeypatch.setattr("clusters.placement.available_gpus", lambda: float(gpus))
+    config = preference({"policy": {"workers": workers}, "cluster": cluster})
+    assert {slot.gpus for slot in cluster_slots(config) if slot.role != "verification"} == {found}
+
+
+def test_slots_where_nobody_can_join(monkeypatch) -> None:
+    monkeypatch.setattr("clusters.placement.available_gpus", lambda: 8.0)
+    with pytest.raises(RunError, match=r"needs 18 GPUs \(1 rollout, 16 policy, 1 reference\), the cluster has 8"):
+        cluster_slots(preference({"policy": {"workers": 16}}))
+
+
+def test_ranks_of_several_nodes_wait_for_those_that_join(monkeypatch) -> None:
+    there = iter([0.0, 8.0, 16.0])
+    monkeypatch.setattr("clusters.placement.available_gpus", lambda: next(there))
+    monkeypatch.setattr("clusters.placement.time.sleep", lambda _: None)
+    assert gpus_for_ranks(preference({"policy": {"workers": 16}, "cluster": {"address": "auto"}}))
+    monkeypatch.setattr("clusters.placement.available_gpus", lambda: 8.0)
+    for address, timeout in (("local", 60), ("auto", 0.01)):
+        cluster = {"address": address, "placement_timeout_s": timeout}
+        with pytest.raises(RunError, match=r"the run needs 16 GPUs \(policy\.workers\), the cluster has 8"):
+            gpus_for_ranks(preference({"policy": {"workers": 16}, "cluster": cluster}))

@@ -20,6 +20,9 @@ from tower_rl.config.words import show
 REPOSITORY = Path(__file__).resolve().parents[2]
 """The folder above the package."""
 
+NAMED = (("data", "sources"), ("data", "weights"), ("data", "corpora"), ("verifiers",))
+"""Mappings whose keys are names that the user gives."""
+
 
 class ConfigError(Exception):
     """A configuration that cannot be used; `problems` holds everything wrong with it, the text one line for each."""
@@ -36,8 +39,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration in a YAML file, with `key.path=value` overrides on top of it.
 
     A relative path is tried against the working directory, then against the repository: a Ray job's working directory may be any.
-    A mapping in a file is merged into that of the file it extends, where null takes one out; lists are replaced, and an override
-    replaces whatever stands at its key.
+    A mapping in a file is merged into that of the file it extends, where null takes out an entry of `NAMED`; lists are replaced,
+    and an override replaces whatever stands at its key.
 
     Raises ConfigError.
     """
@@ -87,7 +90,7 @@ def _read_chain(file: str, asked: Place, below: tuple[str, ...]) -> tuple[Node, 
         raise ConfigError([Problem(extends.place, ("extends",), f"must be the name of a file, not {show(plain(extends))}")])
     base_file = os.path.normpath(Path(file).parent / extends.value)
     base, more = _read_chain(base_file, extends.place, (*below, file))
-    return merge(base, tree), more + problems
+    return merge(base, tree, NAMED), more + problems
 
 
 def _unreadable(error: OSError) -> str:

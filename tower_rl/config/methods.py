@@ -19,7 +19,7 @@ class Advantage:
     tokens: bool = False
     """Whether it needs lengths of responses: it weighs by them, or computes over tokens."""
     relative: bool = True
-    """Whether only differences between the rewards of a prompt count."""
+    """Whether only differences between the rewards of a prompt count, of which there are two at least then."""
     per_token: bool = False
     """Whether the tokens of a response may have different advantages."""
     heeds: tuple[str, ...] = ()

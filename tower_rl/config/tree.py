@@ -1,6 +1,6 @@
 """A configuration before validation: values that know the file and line they stand in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,16 +48,16 @@ def dotted(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 
-def merge(base: Node, top: Node) -> Node:
-    """`top` over `base`: mappings key by key, and null takes a mapping out; anything else is replaced."""
+def merge(base: Node, top: Node, named: Collection[KeyPath] = (), path: KeyPath = ()) -> Node:
+    """`top` over `base`: mappings key by key, anything else is replaced; in the mappings `named`, null takes an entry out."""
     if not (isinstance(base.value, Mapping) and isinstance(top.value, Mapping)):
         return top
     merged = dict(base.value)
     for key, node in top.value.items():
-        if node.value is None and key in merged and isinstance(merged[key].value, Mapping):
+        if node.value is None and key in merged and path in named:
             del merged[key]
         else:
-            merged[key] = merge(merged[key], node) if key in merged else node
+            merged[key] = merge(merged[key], node, named, (*path, key)) if key in merged else node
     return Node(merged, top.place)
 
 

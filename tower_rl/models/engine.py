@@ -14,6 +14,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if os.path.exists("/dev/nvidia0")
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
@@ -181,4 +182,4 @@ def join(seed: int) -> None:
     # DeepSpeed's all-reduce through shared memory is no faster than gloo, takes a minute to compile, and torch guards the
     # build with a file: a process killed beside it leaves the file behind, and every later start would wait for ever.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+    deepspeed.init_distributed(dist_backend="nccl" if get_accelerator().device_name() == "cuda" else "gloo", verbose=False)

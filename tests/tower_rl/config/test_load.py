@@ -66,12 +66,13 @@ def test_extends_merges_mappings_and_replaces_lists(good: str) -> None:
     assert [stage.name for stage in config.stages] == ["other"]
 
 
-def test_null_takes_a_mapping_out_of_the_extended_file(good: str) -> None:
-    """Else own data could only be added to those of a preset."""
-    write(good + "policy: {lora: {rank: 4}}\n", "base.yaml")
+def test_null_takes_an_entry_out_of_the_extended_file(good: str, problems: Problems) -> None:
+    """Else own data could only be added to those of a preset. A section that is left empty is a slip."""
+    write(good.replace("  sources:", "  weights: {sums: 2}\n  sources:") + "policy: {lora: {rank: 4}}\n", "base.yaml")
     own = "extends: base.yaml\ndata:\n  sources:\n    sums: null\n    mine: {kind: jsonl, path: x.jsonl, verifier: math}\n"
-    config = load(write(own + "policy: {lora: null}\n"))
-    assert list(config.data.sources) == ["mine"] and config.policy.lora is None
+    config = load(write(own + "  weights: {sums: null, mine: 3}\npolicy: {lora: null}\n"))
+    assert list(config.data.sources) == ["mine"] and config.data.weights == {"mine": 3.0} and config.policy.lora is None
+    assert problems("extends: base.yaml\npolicy:\n  # nothing yet\n") == ["x.yaml:2: policy: must be a mapping, not null"]
 
 
 def test_an_override_replaces_a_mapping(good: str) -> None:
