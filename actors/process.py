@@ -38,3 +38,8 @@ def idle_env(threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def rank_env(threads: int, on_gpu: bool) -> dict[str, str]:
+    """Of a rank, which computes where Ray says."""
+    return idle_env(threads) | {"DS_ACCELERATOR": "cuda" if on_gpu else "cpu"}

@@ -15,7 +15,7 @@ from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import RayTrainError, TrainingFailedError, WorkerGroupError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from actors.process import idle_env, log_to
+from actors.process import log_to, rank_env
 from actors.streams import within
 from tower_rl.checkpoint import CheckpointError
 from tower_rl.config.schema import Policy
@@ -85,7 +85,7 @@ def fit(settings: Settings, *, gpus: bool, start_timeout_s: float, rows: Dataset
             name=f"{stage.name}-{settings.attempt}",
             storage_path=str(settings.folder.path / "ray"),
             failure_config=FailureConfig(max_failures=stage.restarts, controller_failure_limit=0),
-            worker_runtime_env={"env_vars": _environment(settings.threads, gpus)},
+            worker_runtime_env={"env_vars": rank_env(settings.threads, gpus)},
         ),
     )
     try:
@@ -150,10 +150,6 @@ def _gather(taken: Taken) -> list[Taken]:
     found = [taken] * dist.get_world_size()
     dist.all_gather_object(found, taken)
     return found
-
-
-def _environment(threads: int, gpus: bool) -> dict[str, str]:
-    return idle_env(threads) | {"DS_ACCELERATOR": "cuda" if gpus else "cpu"}
 
 
 def _plainly(failures: Mapping[int, BaseException]) -> Exception:

@@ -15,13 +15,13 @@ from actors.datasets import RayMapper
 from actors.group import call_all, spawn
 from actors.policy import AdapterlessRanks, PolicyRank, Ranks, RankSettings, RlvrRanks
 from actors.preference import PreferenceRank, PreferenceRanks
-from actors.process import idle_env
+from actors.process import idle_env, rank_env
 from actors.reference import ReferenceActor, ReferenceGroup, ReferenceRank, References
 from actors.reward import RewardActor, RewardVerifier
 from actors.rollout import CALLS, ColocatedEngines, Engines, EngineSettings, RolloutEngine
 from actors.verification import PoolSize, Verification, VerificationActor, pools
 from actors.weights import CheckedSync, EngineClient
-from clusters.environment import engine_env, engine_gpus, rank_env, threads_each
+from clusters.environment import engine_env, engine_gpus, threads_each
 from clusters.placement import Slot, layout, needs_reference, options, reserve
 from tower_rl.config.schema import Config, Model, RewardModel
 from tower_rl.config.stages import PreferenceStage, RlvrStage

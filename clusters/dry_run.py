@@ -8,9 +8,10 @@ from typing import Any
 import ray
 
 from actors.group import call_all, spawn
+from actors.process import rank_env
 from actors.stand_in import StandIn
 from clusters.connect import connect
-from clusters.environment import engine_env, engine_gpus, rank_env, threads_each
+from clusters.environment import engine_env, engine_gpus, threads_each
 from clusters.placement import PLENTY, Layout, cluster_slots, layout, options, reserve, slots
 from tower_rl.config.schema import Config
 from tower_rl.protocols import RunError

@@ -48,8 +48,3 @@ def threads_each(config: Config, ranks: int) -> int:
     """Threads of each of so many ranks: of policy, reference or a reward model, which compute in turns."""
     _, cores = core_shares(config)
     return max(1, len(cores) // ranks)
-
-
-def rank_env(threads: int, on_gpu: bool) -> dict[str, str]:
-    """Of a rank of policy or reference."""
-    return idle_env(threads) | {"DS_ACCELERATOR": "cuda" if on_gpu else "cpu"}
