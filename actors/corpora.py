@@ -14,6 +14,7 @@ import ray
 
 from actors.datasets import DROPPED, INDEX, REJECTS, Recipe, prepare
 from actors.group import get
+from actors.stalled import Limit
 from tower_rl.config.schema import Config
 from tower_rl.config.stages import CptStage, SftStage
 from tower_rl.data import pack_writer
@@ -22,7 +23,6 @@ from tower_rl.data.corpus.readers import dispatch
 from tower_rl.data.corpus.readers.part import Part
 from tower_rl.data.pack_index import INDEX as PACK_INDEX
 from tower_rl.data.packing import packs
-from tower_rl.protocols import DeadlineExceeded
 
 T = TypeVar("T")
 WINDOW = 16_384
@@ -66,13 +66,13 @@ def await_working(waited_for: str, task: ray.ObjectRef, sign: Path, stall_s: flo
 
     Raises DeadlineExceeded, and what the task raises.
     """
-    seen = 0
+    seen, limit = 0, Limit(stall_s, "data.stall_timeout_s")
     while not ray.wait([task], timeout=stall_s)[0]:
         last, seen = seen, sign.stat().st_mtime_ns
         if seen == last:
             ray.cancel(task, force=True)
-            raise DeadlineExceeded(f"gave up waiting for {waited_for} after {stall_s:.0f} s without progress")
-    get(waited_for, stall_s, [task])
+            raise limit.gave_up(waited_for)
+    get(waited_for, limit, [task])
 
 
 def _pack(rows: Path, folder: Path, sequence_length: int, sign: Path) -> None:

@@ -28,6 +28,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.util.annotations import RayDeprecationWarning
 
+from actors.stalled import Limit
 from tower_rl.config.corpora import Cleaning
 from tower_rl.data.corpus import chunks, groups, tally
 from tower_rl.data.corpus.chunks import Summary
@@ -36,7 +37,8 @@ from tower_rl.data.corpus.cleaning.table import Step
 from tower_rl.data.corpus.groups import Pairs
 from tower_rl.data.rows import SHOWN, DataError, check_share
 from tower_rl.files import replace_text
-from tower_rl.protocols import DeadlineExceeded, RunError, WorkerLost
+from tower_rl.protocols import RunError, WorkerLost
+from tower_rl.status import finish, report
 
 INDEX, REJECTS, DROPPED = "index.json", "rejects.jsonl", "dropped.jsonl"
 CHUNK_BYTES = 4 * 2**20
@@ -142,11 +144,13 @@ def _read_and_clean(recipe: Recipe, work: Path, stall_s: float) -> tuple[tally.C
         cleaned = mapped(tables, partial(_clean, work, recipe.cleaning), None, 1)
         for summary in _summaries("reading and cleaning", cleaned, stall_s):
             counts += chunks.counts_of(summary)
+            report("reading and cleaning", "row", counts.total())
             bad.update(summary["bad"])
             for corpus, lines in summary["shown"].items():
                 shown[corpus] = sorted([*shown.get(corpus, []), (summary["name"], lines)])[:SHOWN]
             for kind in sizes:
                 sizes[kind] += summary[kind]
+    finish()
     _check_rejects(recipe.max_rejects, counts, bad, shown)
     return counts, sizes
 
@@ -186,7 +190,11 @@ def each(
 
     if items:
         with context(stall_s):
-            yield from _summaries(waited_for, mapped(blocks(items), call, 1, 1), stall_s)
+            summaries = _summaries(waited_for, mapped(blocks(items), call, 1, 1), stall_s)
+            for done, summary in enumerate(summaries, start=1):
+                report(waited_for, "part", done, len(items))
+                yield summary
+        finish()
 
 
 class RayMapper:
@@ -240,7 +248,7 @@ def _summaries(waited_for: str, dataset: Dataset, stall_s: float) -> Iterator[Su
         for row in dataset.iter_rows():
             yield json.loads(row["summary"])
     except ExecutionTimeoutError:
-        raise DeadlineExceeded(f"gave up waiting for {waited_for} after {stall_s:.0f} s without progress") from None
+        raise Limit(stall_s, "data.stall_timeout_s").gave_up(waited_for) from None
     except RayTaskError as error:
         if isinstance(error.cause, RunError | DataError):
             message = str(error.cause).split("\nFailed to apply UDF transform")[0]  # advice about Ray's settings follows

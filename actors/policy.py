@@ -7,15 +7,17 @@ from typing import Any
 
 import ray
 
-from actors.group import call_all, end
+from actors.group import Actor, call_all, end
 from actors.process import log_to, visible_gpus
 from actors.ranks import enter, free_address, start_together
 from actors.reference import annotated
+from actors.stalled import Limit
 from tower_rl.batching import rescored
 from tower_rl.config.schema import Policy
 from tower_rl.config.stages import RlvrStage
 from tower_rl.protocols import SCORED
 from tower_rl.schedule import learning_rate
+from tower_rl.status import transferring
 from tower_rl.types import Batch, Floats, MicroBatch, StepResult
 
 
@@ -51,7 +53,8 @@ class PolicyRank:
         """Load the model and meet the other ranks."""
         settings = self.settings
         enter(self.rank, self.world, address, settings.threads)
-        self.trainer = self.trained()(Path(settings.folder), settings.dtype, settings.policy, seed=settings.seed)
+        with transferring("loading the model"):
+            self.trainer = self.trained()(Path(settings.folder), settings.dtype, settings.policy, seed=settings.seed)
 
     def trained(self) -> Any:
         """The class of the trainer; what it imports takes seconds."""
@@ -112,15 +115,16 @@ class PolicyRank:
 class Ranks:
     """W ranks that act as one."""
 
-    def __init__(self, handles: Sequence[Any], policy: Policy, steps: int) -> None:
+    def __init__(self, actors: Sequence[Actor], policy: Policy, steps: int) -> None:
         """`steps` of the stage: the learning rate depends on them."""
-        self.handles = list(handles)
-        self.workers = len(self.handles)
+        self.actors = list(actors)
+        self.workers = len(self.actors)
         self.policy, self.steps = policy, steps
+        self.limit = Limit(policy.step_timeout_s, "policy.step_timeout_s")
 
     async def ready(self) -> None:
         """Start all ranks."""
-        await start_together("policy rank", self.policy.start_timeout_s, self.handles)
+        await start_together("policy rank", Limit(self.policy.start_timeout_s, "policy.start_timeout_s"), self.actors)
 
     async def step(self, batches: Sequence[Batch], objective: Any, step: int) -> tuple[StepResult, dict[str, float]]:
         """One optimizer step; its result, whose metrics are the maxima over ranks, and sums over ranks."""
@@ -132,8 +136,8 @@ class Ranks:
 
     async def all(self, waited_for: str, ask: Callable[[Any, Any], Any], each: Sequence[Any]) -> list[Any]:
         """What the ranks answer, each asked about its own."""
-        pending = [ask(handle, own) for handle, own in zip(self.handles, each, strict=True)]
-        return await call_all(waited_for, self.policy.step_timeout_s, pending)
+        pending = [ask(actor.handle, own) for actor, own in zip(self.actors, each, strict=True)]
+        return await call_all(waited_for, self.limit, pending, self.actors)
 
     async def probe(self, micro_batch: MicroBatch) -> Floats:
         """[B, T] log-probabilities by the trainer."""
@@ -151,7 +155,7 @@ class Ranks:
 
     async def shutdown(self) -> None:
         """End the ranks' processes."""
-        await end("end of policy rank", self.handles)
+        await end("end of policy rank", self.actors)
 
 
 class AdapterlessRanks:
@@ -169,8 +173,8 @@ class AdapterlessRanks:
 class RlvrRanks(Ranks):
     """An RlvrLearner over W ranks."""
 
-    def __init__(self, handles: Sequence[Any], policy: Policy, stage: RlvrStage) -> None:
-        super().__init__(handles, policy, stage.steps)
+    def __init__(self, actors: Sequence[Actor], policy: Policy, stage: RlvrStage) -> None:
+        super().__init__(actors, policy, stage.steps)
         self.stage = stage
 
     async def score(self, batches: Sequence[Batch]) -> list[Batch]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import sqrt
 from typing import Any
 
+from actors.group import Actor
 from actors.policy import PolicyRank, Ranks, added
 from tower_rl.config.schema import Policy
 from tower_rl.config.stages import PreferenceStage
@@ -33,8 +34,8 @@ class PreferenceRank(PolicyRank):
 class PreferenceRanks(Ranks):
     """A PreferenceLearner over W ranks."""
 
-    def __init__(self, handles: Sequence[Any], policy: Policy, stage: PreferenceStage) -> None:
-        super().__init__(handles, policy, stage.steps)
+    def __init__(self, actors: Sequence[Actor], policy: Policy, stage: PreferenceStage) -> None:
+        super().__init__(actors, policy, stage.steps)
         self.stage = stage
 
     async def update(self, batches: Sequence[Batch], step: int) -> StepResult:

@@ -1,18 +1,30 @@
 """What every actor process does first."""
 
+import faulthandler
 import os
 from pathlib import Path
+
+from actors.stalled import STACK_SIGNAL
+from tower_rl.status import publish, status_path
 
 _MALLOC = {"hugetlb": 1, "mmap_threshold": 32 * 2**20, "trim_threshold": 16 * 2**30}
 
 
 def log_to(path: str) -> None:
-    """Send this process's output, and that of its children, to a file instead of the driver's screen."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    """Send this process's output, and that of its children, to a file instead of the driver's screen.
+
+    Beside it, with other endings: `.status`, what the process reports of its progress (tower_rl.status), and `.stack`, the stacks
+    of its threads when it is asked for them by a signal.
+    """
+    log = Path(path)
+    log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.close(descriptor)
+    publish(status_path(log))
+    stack = os.open(log.with_suffix(".stack"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    faulthandler.register(STACK_SIGNAL, file=stack)
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any
 
 import ray
 
-from actors.group import call, call_all
+from actors.group import Actor, call, call_all
+from actors.stalled import Limit
 
 
 def free_address() -> tuple[str, int]:
@@ -31,11 +31,11 @@ def enter(rank: int, world: int, address: tuple[str, int], threads: int) -> None
     torch.set_num_threads(threads)
 
 
-async def start_together(waited_for: str, seconds: float, handles: Sequence[Any]) -> None:
+async def start_together(waited_for: str, limit: Limit, actors: Sequence[Actor]) -> None:
     """Start all ranks, which have the methods `address` and `start`; they meet at an address of the first.
 
     Raises:
         DeadlineExceeded, WorkerLost, RunError: as actors.group.call.
     """
-    address = await call(f"{waited_for} 0", seconds, handles[0].address.remote())
-    await call_all(f"start of {waited_for}", seconds, [handle.start.remote(address) for handle in handles])
+    address = await call(f"{waited_for} 0", limit, actors[0].handle.address.remote())
+    await call_all(f"start of {waited_for}", limit, [actor.handle.start.remote(address) for actor in actors], actors)

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from actors.group import call_all, end
+from actors.group import Actor, call_all, end
 from actors.process import log_to
 from actors.ranks import enter, free_address, start_together
+from actors.stalled import Limit
 from tower_rl.dealing import collect, deal
+from tower_rl.status import transferring
 from tower_rl.types import Batch, Floats
 
 
@@ -24,7 +25,8 @@ class ReferenceActor:
 
         torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.policy = PackedPolicy(load_model(Path(folder), dtype), chunk).to(device).eval()
+        with transferring("loading the model"):
+            self.policy = PackedPolicy(load_model(Path(folder), dtype), chunk).to(device).eval()
 
     def ready(self) -> None:
         """Answers once the model is loaded."""
@@ -34,9 +36,9 @@ class ReferenceActor:
 
     def score(self, batch: Batch) -> list[Floats]:
         """[B, T] log-probabilities of each micro-batch."""
-        from tower_rl.models.packed import score
+        from tower_rl.models.packed import score_all
 
-        return [score(self.policy, micro_batch, batch.temperature) for micro_batch in batch.micro_batches]
+        return score_all(self.policy, batch, "scoring")
 
 
 class ReferenceRank:
@@ -56,7 +58,8 @@ class ReferenceRank:
         enter(self.rank, self.world, address, self.threads)
         from tower_rl.models.reference import ShardedReference
 
-        self.model = ShardedReference(self.folder, self.dtype, self.chunk)
+        with transferring("loading the model"):
+            self.model = ShardedReference(self.folder, self.dtype, self.chunk)
 
     def shutdown(self) -> None:
         """Nothing to release."""
@@ -69,23 +72,23 @@ class ReferenceRank:
 class References:
     """A Reference over R actors; batches go round."""
 
-    def __init__(self, handles: Sequence[Any], timeout_s: float) -> None:
-        self.handles, self.timeout_s = list(handles), timeout_s
-        self.workers = len(self.handles)
+    def __init__(self, actors: Sequence[Actor], timeout_s: float) -> None:
+        self.actors, self.limit = list(actors), Limit(timeout_s, "reference.timeout_s")
+        self.workers = len(self.actors)
 
     async def ready(self) -> None:
         """Wait until every copy is loaded."""
-        await call_all("start of reference", self.timeout_s, [h.ready.remote() for h in self.handles])
+        await call_all("start of reference", self.limit, [a.handle.ready.remote() for a in self.actors], self.actors)
 
     async def annotate(self, batches: Sequence[Batch]) -> list[Batch]:
         """See tower_rl.protocols.Reference."""
-        pending = [self.handles[i % len(self.handles)].score.remote(batch) for i, batch in enumerate(batches)]
-        scores = await call_all("log-probabilities of reference", self.timeout_s, pending)
+        pending = [self.actors[i % self.workers].handle.score.remote(batch) for i, batch in enumerate(batches)]
+        scores = await call_all("log-probabilities of reference", self.limit, pending, self.actors)
         return [annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
 
     async def shutdown(self) -> None:
         """End the processes."""
-        await end("end of reference", self.handles)
+        await end("end of reference", self.actors)
 
 
 class ReferenceGroup(References):
@@ -93,12 +96,12 @@ class ReferenceGroup(References):
 
     async def ready(self) -> None:
         """Start all ranks."""
-        await start_together("reference rank", self.timeout_s, self.handles)
+        await start_together("reference rank", self.limit, self.actors)
 
     async def annotate(self, batches: Sequence[Batch]) -> list[Batch]:
         """See tower_rl.protocols.Reference; any number of batches."""
-        pending = [h.score.remote(dealt) for h, dealt in zip(self.handles, deal(batches, self.workers), strict=True)]
-        scores = collect(batches, await call_all("log-probabilities of reference rank", self.timeout_s, pending))
+        pending = [a.handle.score.remote(dealt) for a, dealt in zip(self.actors, deal(batches, self.workers), strict=True)]
+        scores = collect(batches, await call_all("log-probabilities of reference rank", self.limit, pending, self.actors))
         return [annotated(batch, values) for batch, values in zip(batches, scores, strict=True)]
 
 

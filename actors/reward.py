@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from actors.group import call, end
+from actors.group import Actor, call, end
 from actors.process import log_to
+from actors.stalled import Limit
 from tower_rl.config.schema import RewardModel
 from tower_rl.protocols import RunError
+from tower_rl.status import transferring
 from verifiers.types import Task, Verdict
 
 
@@ -29,7 +30,8 @@ class RewardActor:
 
         torch.set_num_threads(self.threads)
         try:
-            self.scorer = load_scorer(Path(self.folder), self.entry, "cuda" if torch.cuda.is_available() else "cpu")
+            with transferring("loading the model"):
+                self.scorer = load_scorer(Path(self.folder), self.entry, "cuda" if torch.cuda.is_available() else "cpu")
         except ModelError as error:
             raise RunError(f"verifiers.{self.name}.reward_model: {error}") from error
 
@@ -44,19 +46,20 @@ class RewardActor:
 class RewardVerifier:
     """The driver's side of one reward model."""
 
-    def __init__(self, handle: Any, name: str, entry: RewardModel) -> None:
-        self.handle, self.timeout_s = handle, entry.timeout_s
+    def __init__(self, actor: Actor, name: str, entry: RewardModel) -> None:
+        self.actor, self.limit = actor, Limit(entry.timeout_s, f"verifiers.{name}.timeout_s")
         self.title = f"reward model {name} ({entry.reward_model})"
 
     async def ready(self) -> None:
         """Wait until the model is loaded. Raises RunError, DeadlineExceeded, WorkerLost."""
-        await call(f"start of {self.title}", self.timeout_s, self.handle.ready.remote())
+        await call(f"start of {self.title}", self.limit, self.actor.handle.ready.remote(), [self.actor])
 
     async def verdicts(self, tasks: Sequence[Task]) -> list[Verdict]:
         """One verdict a task. Raises DeadlineExceeded, WorkerLost."""
-        answered: list[Verdict] = await call(self.title, self.timeout_s, self.handle.verify.remote(list(tasks)))
+        pending = self.actor.handle.verify.remote(list(tasks))
+        answered: list[Verdict] = await call(self.title, self.limit, pending, [self.actor])
         return answered
 
     async def shutdown(self) -> None:
         """End the process."""
-        await end(f"end of {self.title}", [self.handle])
+        await end(f"end of {self.title}", [self.actor])

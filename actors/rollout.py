@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from actors.group import call, call_all, end
+from actors.group import Actor, call, call_all, end
 from actors.process import log_to
+from actors.stalled import Limit
+from tower_rl.status import finish, report, transferring
 from tower_rl.types import Floats, Group, Ints, Prompt, Rollout, StopReason
 
 Bytes = npt.NDArray[np.uint8]
@@ -20,6 +22,9 @@ Bytes = npt.NDArray[np.uint8]
 CALLS = 100_000
 """Calls that an engine serves at once (`max_concurrency`). With Ray's default, 1,000, that many open requests would keep a weight
 update out of the engine that they wait for while it is paused."""
+
+
+REPORT_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +83,31 @@ class RolloutEngine:
         self.numbers = itertools.count()
         self.requests: dict[str, _Request] = {}
         self.admission = asyncio.Lock()
-        self.engine = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(
-                model=settings.folder,
-                dtype=cast("Any", settings.dtype),
-                max_model_len=settings.max_model_len,
-                tensor_parallel_size=settings.tensor_parallel,
-                # A worker in a process of its own is waited for in a busy loop, on the cores that it computes on.
-                distributed_executor_backend=UniProcExecutor if settings.tensor_parallel == 1 else "mp",
-                gpu_memory_utilization=settings.gpu_memory_utilization if settings.on_gpu else 0.9,
-                enable_sleep_mode=settings.colocated and settings.on_gpu,
-                # Samples share whole blocks of their prompt, and vLLM's for CPUs, of 128 tokens, are longer than most prompts.
-                block_size=None if settings.on_gpu else 32,
-                enforce_eager=not settings.on_gpu,  # compiling for the CPU takes minutes
-                logprobs_mode="processed_logprobs",  # the default is before temperature
-                seed=settings.seed,
-                generation_config="vllm",  # the folder's own sampling defaults would change the distribution
-                worker_extension_cls="actors.shared_memory.WorkerExtension",
-                weight_transfer_config=WeightTransferConfig(backend=shared_memory.BACKEND),
-                disable_log_stats=True,
+        self.sampled: dict[str, int] = {}
+        """Tokens of each sample since the engine was last idle, by vLLM's name of the sample."""
+        self.reporting: asyncio.Task[None] | None = None
+        with transferring("starting"):
+            self.engine = AsyncLLM.from_engine_args(
+                AsyncEngineArgs(
+                    model=settings.folder,
+                    dtype=cast("Any", settings.dtype),
+                    max_model_len=settings.max_model_len,
+                    tensor_parallel_size=settings.tensor_parallel,
+                    # A worker in a process of its own is waited for in a busy loop, on the cores that it computes on.
+                    distributed_executor_backend=UniProcExecutor if settings.tensor_parallel == 1 else "mp",
+                    gpu_memory_utilization=settings.gpu_memory_utilization if settings.on_gpu else 0.9,
+                    enable_sleep_mode=settings.colocated and settings.on_gpu,
+                    # Samples share whole blocks of their prompt, and vLLM's for CPUs (128 tokens) are longer than most prompts.
+                    block_size=None if settings.on_gpu else 32,
+                    enforce_eager=not settings.on_gpu,  # compiling for the CPU takes minutes
+                    logprobs_mode="processed_logprobs",  # the default is before temperature
+                    seed=settings.seed,
+                    generation_config="vllm",  # the folder's own sampling defaults would change the distribution
+                    worker_extension_cls="actors.shared_memory.WorkerExtension",
+                    weight_transfer_config=WeightTransferConfig(backend=shared_memory.BACKEND),
+                    disable_log_stats=True,
+                )
             )
-        )
 
     def node(self) -> str:
         """Ray's name of the node that this engine is on."""
@@ -131,6 +140,8 @@ class RolloutEngine:
         async with self.admission:  # no weight update ends while vLLM knows a request only in part
             queue = await self.engine.add_request(name, TokensPrompt(prompt_token_ids=list(prompt.token_ids)), params)
             request = self.requests[name] = _Request(self.version)
+        if self.reporting is None:
+            self.reporting = asyncio.create_task(self._report())
         try:
             final = cast("Any", await queue.get())
         finally:
@@ -219,6 +230,17 @@ class RolloutEngine:
         for name, request in self.requests.items():
             request.changes.append((self.version, made[name]))
 
+    async def _report(self) -> None:
+        """Report the tokens that were sampled, until no request is open."""
+        while self.requests:
+            states = self.engine.output_processor.request_states.items()
+            self.sampled |= {name: cast("Any", state.detokenizer).num_output_tokens() for name, state in states}
+            report("sampling", "token", sum(self.sampled.values()))
+            await asyncio.sleep(REPORT_EVERY_S)
+        finish()
+        self.sampled.clear()
+        self.reporting = None
+
     def _rollout(self, output: Any, versions: Ints) -> Rollout:
         tokenizer = cast("Any", self.engine.get_tokenizer())
         text = tokenizer.decode(output.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -238,15 +260,16 @@ class RolloutEngine:
 class Engines:
     """A Generator over N engines; each prompt goes to the engine with the fewest open groups."""
 
-    def __init__(self, handles: Sequence[Any], *, request_timeout_s: float, start_timeout_s: float) -> None:
-        self.handles = list(handles)
-        self.request_timeout_s = request_timeout_s
-        self.start_timeout_s = start_timeout_s
-        self.open = [0] * len(self.handles)
+    def __init__(self, actors: Sequence[Actor], *, request_timeout_s: float, start_timeout_s: float) -> None:
+        self.actors = list(actors)
+        self.limit = Limit(request_timeout_s, "rollout.request_timeout_s")
+        self.start_limit = Limit(start_timeout_s, "rollout.start_timeout_s")
+        self.open = [0] * len(self.actors)
 
     async def ready(self) -> None:
         """Wait until every engine can sample."""
-        await call_all("start of rollout engine", self.start_timeout_s, [h.ready.remote() for h in self.handles])
+        pending = [actor.handle.ready.remote() for actor in self.actors]
+        await call_all("start of rollout engine", self.start_limit, pending, self.actors)
 
     async def generate(self, prompts: Sequence[Prompt], samples: int) -> AsyncGenerator[Group, None]:
         """See tower_rl.protocols.Generator."""
@@ -263,8 +286,9 @@ class Engines:
         engine = self.open.index(min(self.open))
         self.open[engine] += 1
         try:
+            actor = self.actors[engine]
             name = f"rollout engine {engine}, prompt {prompt.id}"
-            return await call(name, self.request_timeout_s, self.handles[engine].generate.remote(prompt, samples))
+            return await call(name, self.limit, actor.handle.generate.remote(prompt, samples), [actor])
         finally:
             self.open[engine] -= 1
 
@@ -273,13 +297,11 @@ class Engines:
 
     async def probe(self, token_ids: Sequence[int]) -> list[Floats]:
         """Each engine's log-probabilities of a fixed text."""
-        return await call_all(
-            "probe of rollout engine", self.request_timeout_s, [h.probe.remote(token_ids) for h in self.handles]
-        )
+        return await call_all("probe of rollout engine", self.limit, [a.handle.probe.remote(token_ids) for a in self.actors])
 
     async def shutdown(self) -> None:
         """End the engines' processes."""
-        await end("end of rollout engine", self.handles)
+        await end("end of rollout engine", self.actors)
 
 
 class ColocatedEngines(Engines):
@@ -287,4 +309,4 @@ class ColocatedEngines(Engines):
 
     async def rest(self) -> None:
         """See tower_rl.protocols.Generator."""
-        await call_all("sleep of rollout engine", self.request_timeout_s, [h.sleep.remote() for h in self.handles])
+        await call_all("sleep of rollout engine", self.limit, [actor.handle.sleep.remote() for actor in self.actors])

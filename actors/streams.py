@@ -13,6 +13,7 @@ import pyarrow as pa
 from ray.data import Dataset
 
 from actors.datasets import blocks, context, mapped
+from actors.stalled import Limit
 from tower_rl.config.schema import Config
 from tower_rl.config.stages import CptStage, SftStage
 from tower_rl.data.corpus import chunks, recipe
@@ -21,7 +22,6 @@ from tower_rl.data.corpus.cleaning.steps import after_duplicates, before_duplica
 from tower_rl.data.corpus.cleaning.table import Step
 from tower_rl.data.corpus.readers import dispatch
 from tower_rl.data.corpus.readers.part import Part
-from tower_rl.protocols import DeadlineExceeded
 
 NO_DEADLINE = -1.0
 """Of Ray Data: a stream that waits for a slow trainer is not stalled. Who reads it waits `within` a deadline."""
@@ -64,7 +64,7 @@ def within(seconds: float, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         while (table := pool.submit(next, iterator, None).result(seconds)) is not None:
             yield table
     except TimeoutError:
-        raise DeadlineExceeded(f"gave up waiting for rows of the corpora after {seconds:.0f} s") from None
+        raise Limit(seconds, "data.stall_timeout_s").gave_up("rows of the corpora") from None
     finally:
         pool.shutdown(wait=False)
 

@@ -16,6 +16,7 @@ from ray.train.v2.api.exceptions import RayTrainError, TrainingFailedError, Work
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from actors.process import log_to, rank_env
+from actors.stalled import Limit, Watch, ending_stalled
 from actors.streams import within
 from tower_rl.checkpoint import CheckpointError
 from tower_rl.config.schema import Policy
@@ -25,10 +26,13 @@ from tower_rl.data.rows import DataError
 from tower_rl.models.errors import ModelError
 from tower_rl.protocols import Feed, RunError, WorkerLost
 from tower_rl.runfolder import StageFolder
+from tower_rl.status import transferring
 
 ROWS = "rows"
 BATCH_ROWS, SHUFFLED_ROWS = 256, 8192
 """Rows of a stream that a rank takes at once, and among which they are drawn."""
+COLLECTIVE_TIMEOUT_S = 7 * 86_400
+"""Ranks wait for a slow one as long as it takes: who watches them ends them when none shows progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def fit(settings: Settings, *, gpus: bool, start_timeout_s: float, rows: Dataset
         scaling_config=ScalingConfig(
             num_workers=policy.workers, use_gpu=gpus, resources_per_worker={"CPU": 1} | ({"GPU": 1} if gpus else {})
         ),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=int(policy.step_timeout_s)),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
         run_config=RunConfig(
             name=f"{stage.name}-{settings.attempt}",
             storage_path=str(settings.folder.path / "ray"),
@@ -88,10 +92,13 @@ def fit(settings: Settings, *, gpus: bool, start_timeout_s: float, rows: Dataset
             worker_runtime_env={"env_vars": rank_env(settings.threads, gpus)},
         ),
     )
+    watches = [Watch(f"rank {rank}", _log(settings, rank)) for rank in range(policy.workers)]
     try:
-        trainer.fit()
+        with ending_stalled(watches, Limit(policy.step_timeout_s, "policy.step_timeout_s")) as seen:
+            trainer.fit()
     except WorkerGroupError as error:
-        raise _plainly(error.worker_failures) from error
+        plain = _plainly(error.worker_failures)
+        raise seen[-1] if seen and isinstance(plain, WorkerLost) else plain from error
     except TrainingFailedError as error:
         raise RunError(f"stage {stage.name} could not be run: {_last_line(error)}") from error
     except RayActorError as error:
@@ -110,7 +117,7 @@ def run_rank(config: Mapping[str, Any]) -> None:
     settings: Settings = config["settings"]
     context = ray.train.get_context()
     rank, ranks = context.get_world_rank(), context.get_world_size()
-    log_to(str(settings.logs / f"{settings.stage.name}-{rank}.log"))
+    log_to(str(_log(settings, rank)))
     import torch
 
     from tower_rl.models.supervised import SupervisedTrainer
@@ -119,10 +126,15 @@ def run_rank(config: Mapping[str, Any]) -> None:
 
     torch.set_num_threads(settings.threads)
     stage = settings.stage
-    learner = SupervisedTrainer(settings.model, settings.dtype, settings.policy, seed=settings.seed)
+    with transferring("loading the model"):
+        learner = SupervisedTrainer(settings.model, settings.dtype, settings.policy, seed=settings.seed)
     feed = _feed(settings, rank, ranks)
-    diary = Diary(settings.folder, stage.name, settings.attempt, stage.keep_last, writes=rank == 0)
+    diary = Diary(settings.folder, stage.name, settings.attempt, stage.keep_last, settings.dtype, writes=rank == 0)
     train(learner, feed, diary, settings.policy, stage)
+
+
+def _log(settings: Settings, rank: int) -> Path:
+    return settings.logs / f"{settings.stage.name}-{rank}.log"
 
 
 def _feed(settings: Settings, rank: int, ranks: int) -> Feed:

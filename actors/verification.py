@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from actors.group import call, end
+from actors.group import Actor, call, end
 from actors.process import log_to
 from actors.reward import RewardVerifier
+from actors.stalled import Limit
 from tower_rl.config.schema import CompositeVerifier, LeafVerifier, RewardModel, VerifierEntry
+from tower_rl.status import finish, report
 from tower_rl.types import Group, ScoredGroup
 from verifiers.cache import VerdictCache
 from verifiers.compose import all_of, combine, max_of, weighted_mean
@@ -34,12 +35,24 @@ class VerificationActor:
         """One pool for each size and what runs in it; `cache` is the file for the verdicts of those that keep them."""
         log_to(log)
         self.kept = VerdictCache(Path(cache)) if any(spec.cached for _, specs in pools for spec in specs.values()) else None
-        made = [(Pool(specs, size.workers, size.memory_mib, self.kept), specs) for size, specs in pools]
+        self.judged = self.open = 0
+        made = [(Pool(specs, size.workers, size.memory_mib, self.kept, self._count), specs) for size, specs in pools]
         self.pools = {name: pool for pool, specs in made for name in specs}
 
     async def verify(self, name: str, tasks: list[Task]) -> list[Verdict]:
         """One verdict a task."""
-        return await asyncio.to_thread(self.pools[name].verify, name, tasks)
+        self.open += 1
+        try:
+            return await asyncio.to_thread(self.pools[name].verify, name, tasks)
+        finally:
+            self.open -= 1
+            if not self.open:
+                finish()
+                self.judged = 0
+
+    def _count(self, verdicts: int) -> None:
+        self.judged += verdicts
+        report("judged", "response", self.judged)
 
     def shutdown(self) -> None:
         """End the processes."""
@@ -80,10 +93,11 @@ class Verification:
     """A VerifierPool over the actor of the pools and those of reward models; compositions are put together here."""
 
     def __init__(
-        self, handle: Any, entries: Mapping[str, VerifierEntry], timeout_s: float, rewards: Mapping[str, RewardVerifier]
+        self, actor: Actor, entries: Mapping[str, VerifierEntry], timeout_s: float, rewards: Mapping[str, RewardVerifier]
     ) -> None:
         """`rewards` has each entry of the kind RewardModel."""
-        self.handle, self.entries, self.timeout_s, self.rewards = handle, entries, timeout_s, rewards
+        self.actor, self.entries, self.rewards = actor, entries, rewards
+        self.limit = Limit(timeout_s, "verification.timeout_s")
 
     async def ready(self) -> None:
         """Wait until the reward models are loaded; the pools' processes start with their first task."""
@@ -101,7 +115,7 @@ class Verification:
         if isinstance(entry, RewardModel):
             return await self.rewards[name].verdicts(tasks)
         if not isinstance(entry, CompositeVerifier):
-            return await call(f"verifier {name}", self.timeout_s, self.handle.verify.remote(name, tasks))
+            return await call(f"verifier {name}", self.limit, self.actor.handle.verify.remote(name, tasks), [self.actor])
         names = list(dict.fromkeys([*entry.gates, *entry.parts, *entry.watched]))
         answers = dict(zip(names, await asyncio.gather(*(self._verdicts(n, tasks) for n in names)), strict=True))
         return [
@@ -111,7 +125,7 @@ class Verification:
 
     async def shutdown(self) -> None:
         """End the processes."""
-        await asyncio.gather(end("end of verification", [self.handle]), *(each.shutdown() for each in self.rewards.values()))
+        await asyncio.gather(end("end of verification", [self.actor]), *(each.shutdown() for each in self.rewards.values()))
 
 
 def _mix(entry: CompositeVerifier) -> Callable[[Sequence[Verdict]], Verdict]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 
 from tower_rl.models.engine import Rank
+from tower_rl.status import tracked
 
 
 class TrainerSource(WeightSource):
@@ -24,6 +25,6 @@ class TrainerSource(WeightSource):
 
     def iter_groups(self) -> Iterator[tuple[list[str], list[Tensor]]]:
         """A collective: every rank gathers the same group at the same time."""
-        for names in self.groups():
+        for names in tracked("sending weights", "layer group", self.groups()):
             with self.trainer.whole(names) as tensors:
                 yield names, tensors

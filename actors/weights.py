@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import ray
 
-from actors.group import call_all, get
+from actors.group import get
 from actors.policy import Ranks
 from actors.rollout import Engines
+from actors.stalled import Limit
 from tower_rl.protocols import MismatchExceeded
 from tower_rl.types import Floats, MicroBatch
 
@@ -21,8 +22,9 @@ class EngineClient:
     """
 
     def __init__(self, engines: Sequence[Any], timeout_s: float) -> None:
+        """`engines` are handles of actors; none of the calls may take longer than `timeout_s`."""
         self.engines = list(engines)
-        self.timeout_s = timeout_s
+        self.limit = Limit(timeout_s, "")
         self.version = 0
         self.near: list[Any] = []
         self.far: list[Any] = []
@@ -30,13 +32,13 @@ class EngineClient:
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """See vLLM's VLLMWeightSyncClient, also below."""
         here = ray.get_runtime_context().get_node_id()
-        nodes = get("nodes of the engines", self.timeout_s, [e.node.remote() for e in self.engines])
+        nodes = get("nodes of the engines", self.limit, [e.node.remote() for e in self.engines])
         self.near = [e for e, node in zip(self.engines, nodes, strict=True) if node == here]
         self.far = [e for e, node in zip(self.engines, nodes, strict=True) if node != here]
         self.written = np.memmap(init_info["path"], np.uint8, "r", shape=(init_info["size"],))
         get(
             "weight-transfer start in the engines",
-            self.timeout_s,
+            self.limit,
             [e.init_weight_transfer_engine.remote(init_info) for e in self.near]
             + [
                 e.init_far_weight_transfer_engine.remote(init_info | {"path": f"{init_info['path']}-{i}"})
@@ -46,7 +48,7 @@ class EngineClient:
 
     def start_weight_update(self) -> None:
         """Second call."""
-        get("start of a weight update in the engines", self.timeout_s, [e.start_weight_update.remote() for e in self.engines])
+        get("start of a weight update in the engines", self.limit, [e.start_weight_update.remote() for e in self.engines])
 
     def update_weights(self, update_info: Any) -> None:
         """Third call, once a group."""
@@ -54,13 +56,13 @@ class EngineClient:
         if self.far:
             sent = ray.put(np.asarray(self.written[: update_info["size"]]))
             pending += [e.update_weights.remote(update_info, sent) for e in self.far]
-        get("weights to reach the engines", self.timeout_s, pending)
+        get("weights to reach the engines", self.limit, pending)
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Last call; the version is the one that the rank was told."""
         get(
             "end of a weight update in the engines",
-            self.timeout_s,
+            self.limit,
             [e.finish_weight_update.remote(self.version) for e in self.engines],
         )
 
@@ -68,22 +70,20 @@ class EngineClient:
 class CheckedSync:
     """A WeightSync whose every push is verified: bits by checksum on the way, meaning by a probe prompt afterwards."""
 
-    def __init__(self, ranks: Ranks, engines: Engines, probe: Sequence[int], bound: float, timeout_s: float) -> None:
+    def __init__(self, ranks: Ranks, engines: Engines, probe: Sequence[int], bound: float) -> None:
         """`probe` is a fixed text of at least two tokens, on which they may differ by `bound` nats a token."""
-        self.ranks, self.engines, self.probe = ranks, engines, list(probe)
-        self.bound, self.timeout_s = bound, timeout_s
+        self.ranks, self.engines, self.probe, self.bound = ranks, engines, list(probe), bound
 
     async def connect(self, path: str, client: Any) -> None:
         """Handshake between trainer and engines over the shared file `path`."""
-        pending = [h.connect.remote(path, client) for h in self.ranks.handles]
-        await call_all("weight-transfer start of policy rank", self.timeout_s, pending)
+        same = [client] * self.ranks.workers
+        await self.ranks.all("weight-transfer start of policy rank", lambda h, client: h.connect.remote(path, client), same)
 
     async def push(self, version: int) -> Mapping[str, float]:
         """See tower_rl.protocols.WeightSync."""
         try:
-            await call_all(
-                "weight sync of policy rank", self.timeout_s, [h.send_weights.remote(version) for h in self.ranks.handles]
-            )
+            same = [version] * self.ranks.workers
+            await self.ranks.all("weight sync of policy rank", lambda h, version: h.send_weights.remote(version), same)
         except Exception as error:
             if "weight sync:" in str(error):
                 raise MismatchExceeded(_sync_message(error, version)) from error

@@ -6,19 +6,20 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import ray
 from transformers import PreTrainedTokenizerBase
 
 from actors.datasets import RayMapper
-from actors.group import call_all, spawn
+from actors.group import Actor, call_all, spawn
 from actors.policy import AdapterlessRanks, PolicyRank, Ranks, RankSettings, RlvrRanks
 from actors.preference import PreferenceRank, PreferenceRanks
 from actors.process import idle_env, rank_env
 from actors.reference import ReferenceActor, ReferenceGroup, ReferenceRank, References
 from actors.reward import RewardActor, RewardVerifier
 from actors.rollout import CALLS, ColocatedEngines, Engines, EngineSettings, RolloutEngine
+from actors.stalled import Limit
 from actors.verification import PoolSize, Verification, VerificationActor, pools
 from actors.weights import CheckedSync, EngineClient
 from clusters.environment import engine_env, engine_gpus, threads_each
@@ -36,6 +37,7 @@ from tower_rl.stages import preference, rlvr
 R = TypeVar("R", bound=Ranks)
 
 CONNECT_TIMEOUT_S = 120.0
+"""Of calls that need no computing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ async def rlvr_parts(config: Config, stage: RlvrStage, slots: Sequence[Slot], pl
         RunError: if one does not start in time.
     """
 
-    def learner(handles: Sequence[Any]) -> RlvrRanks:
-        return RlvrRanks(handles, config.policy, stage)
+    def learner(actors: Sequence[Actor]) -> RlvrRanks:
+        return RlvrRanks(actors, config.policy, stage)
 
     async with _actors(config, PolicyRank, learner, slots, place, stage.mismatch.probe) as (made, ranks):
         assert made.engines is not None and made.sync is not None
@@ -93,8 +95,8 @@ async def preference_parts(
 ) -> AsyncIterator[preference.Parts]:
     """The actors of a preference stage, as above; `asked` is what their answers are made of."""
 
-    def learner(handles: Sequence[Any]) -> PreferenceRanks:
-        return PreferenceRanks(handles, config.policy, stage)
+    def learner(actors: Sequence[Actor]) -> PreferenceRanks:
+        return PreferenceRanks(actors, config.policy, stage)
 
     async with _actors(config, PreferenceRank, learner, slots, place, stage.probe) as (made, ranks):
         answers = Competing(made.engines, made.verification, asked.tokenizer, asked.answers)
@@ -106,7 +108,7 @@ async def preference_parts(
 async def _actors(
     config: Config,
     rank: type[PolicyRank],
-    learner: Callable[[Sequence[Any]], R],
+    learner: Callable[[Sequence[Actor]], R],
     slots: Sequence[Slot],
     place: Place,
     probe_bound: float,
@@ -140,8 +142,9 @@ async def _actors(
 
 
 async def _connected(config: Config, ranks: Ranks, engines: Engines, place: Place, bound: float) -> CheckedSync:
-    sync = CheckedSync(ranks, engines, place.probe, bound, config.policy.step_timeout_s)
-    await sync.connect(f"/dev/shm/tower-rl-{uuid.uuid4().hex[:12]}", EngineClient(engines.handles, CONNECT_TIMEOUT_S))
+    sync = CheckedSync(ranks, engines, place.probe, bound)
+    client = EngineClient([actor.handle for actor in engines.actors], CONNECT_TIMEOUT_S)
+    await sync.connect(f"/dev/shm/tower-rl-{uuid.uuid4().hex[:12]}", client)
     return sync
 
 
@@ -149,10 +152,12 @@ async def _engines(config: Config, place: Place, placed: Sequence[dict[str, obje
     rollout = config.rollout
     gpus: list[list[str]] = [[]] * len(placed)
     if rollout.colocated:
-        owned = await call_all("GPUs of policy rank", CONNECT_TIMEOUT_S, [handle.gpus.remote() for handle in ranks.handles])
+        pending = [actor.handle.gpus.remote() for actor in ranks.actors]
+        owned = await call_all("GPUs of policy rank", Limit(CONNECT_TIMEOUT_S, ""), pending)
         gpus = engine_gpus(config, owned)
-    handles = []
+    actors = []
     for i, (options_, shared) in enumerate(zip(placed, gpus, strict=True)):
+        log = place.logs / f"rollout-{i}.log"
         settings = EngineSettings(
             folder=str(place.model),
             dtype=config.model.dtype,
@@ -165,24 +170,23 @@ async def _engines(config: Config, place: Place, placed: Sequence[dict[str, obje
             temperature=rollout.temperature,
             stop_token_ids=stop_token_ids(place.model),
             seed=config.run.seed + 1_000 * place.attempt + 100_000 * i,
-            log=str(place.logs / f"rollout-{i}.log"),
+            log=str(log),
         )
         options_ = {**options_, "max_concurrency": CALLS}
-        handles.append(spawn(RolloutEngine, f"rollout-{i}", options_, engine_env(config, i, shared), settings))
+        actors.append(spawn(RolloutEngine, f"rollout-{i}", log, options_, engine_env(config, i, shared), settings))
     kind = ColocatedEngines if rollout.colocated else Engines
-    return kind(handles, request_timeout_s=rollout.request_timeout_s, start_timeout_s=rollout.start_timeout_s)
+    return kind(actors, request_timeout_s=rollout.request_timeout_s, start_timeout_s=rollout.start_timeout_s)
 
 
-def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequence[dict[str, object]]) -> list[Any]:
+def _ranks(config: Config, rank: type[PolicyRank], place: Place, placed: Sequence[dict[str, object]]) -> list[Actor]:
     threads = threads_each(config, len(placed))
     env = rank_env(threads, bool(placed[0]["num_gpus"]))
-    handles = []
+    actors = []
     for i, options_ in enumerate(placed):
-        settings = RankSettings(
-            str(place.model), config.model.dtype, config.policy, config.run.seed, threads, str(place.logs / f"policy-{i}.log")
-        )
-        handles.append(spawn(rank, f"policy-{i}", options_, env, settings, i, len(placed)))
-    return handles
+        log = place.logs / f"policy-{i}.log"
+        settings = RankSettings(str(place.model), config.model.dtype, config.policy, config.run.seed, threads, str(log))
+        actors.append(spawn(rank, f"policy-{i}", log, options_, env, settings, i, len(placed)))
+    return actors
 
 
 def _references(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> References:
@@ -190,13 +194,13 @@ def _references(config: Config, place: Place, placed: Sequence[dict[str, object]
     env = rank_env(threads, bool(placed[0]["num_gpus"]))
     partitioned = config.reference.zero_stage == 3
     actor, kind = (ReferenceRank, ReferenceGroup) if partitioned else (ReferenceActor, References)
-    handles = []
+    actors = []
     for i, options_ in enumerate(placed):
-        log = str(place.logs / f"reference-{i}.log")
-        arguments = (str(place.model), config.model.dtype, config.policy.logprob_chunk, threads, log)
+        log = place.logs / f"reference-{i}.log"
+        arguments = (str(place.model), config.model.dtype, config.policy.logprob_chunk, threads, str(log))
         rank = (i, len(placed)) if partitioned else ()
-        handles.append(spawn(actor, f"reference-{i}", options_, env, *arguments, *rank))
-    return kind(handles, config.reference.timeout_s)
+        actors.append(spawn(actor, f"reference-{i}", log, options_, env, *arguments, *rank))
+    return kind(actors, config.reference.timeout_s)
 
 
 def _rewards(config: Config, place: Place, placed: Sequence[dict[str, object]]) -> dict[str, RewardVerifier]:
@@ -205,14 +209,16 @@ def _rewards(config: Config, place: Place, placed: Sequence[dict[str, object]]) 
     made = {}
     for (name, entry), options_ in zip(entries.items(), placed, strict=True):
         folder = local_folder(Model(path=entry.reward_model), REWARD_FAMILIES)
-        arguments = (name, str(folder), entry, threads, str(place.logs / f"reward-{name}.log"))
-        handle = spawn(RewardActor, f"reward-{name}", options_, idle_env(threads), *arguments)
-        made[name] = RewardVerifier(handle, name, entry)
+        log = place.logs / f"reward-{name}.log"
+        arguments = (name, str(folder), entry, threads, str(log))
+        actor = spawn(RewardActor, f"reward-{name}", log, options_, idle_env(threads), *arguments)
+        made[name] = RewardVerifier(actor, name, entry)
     return made
 
 
 def _verification(config: Config, place: Place, options_: dict[str, object], rewards: dict[str, RewardVerifier]) -> Verification:
     shared = PoolSize(config.verification.workers, config.verification.memory_mib)
-    log = str(place.logs / "verification.log")
-    handle = spawn(VerificationActor, "verification", options_, {}, pools(config.verifiers, shared), str(place.verdicts), log)
-    return Verification(handle, config.verifiers, config.verification.timeout_s, rewards)
+    log = place.logs / "verification.log"
+    arguments = (pools(config.verifiers, shared), str(place.verdicts), str(log))
+    actor = spawn(VerificationActor, "verification", log, options_, {}, *arguments)
+    return Verification(actor, config.verifiers, config.verification.timeout_s, rewards)

@@ -1,14 +1,17 @@
 """Places a stand-in for each actor of a run on the cluster, and says where they came to stand. Loads no model."""
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 
-from actors.group import call_all, spawn
+from actors.group import Actor, call_all, spawn
 from actors.process import rank_env
+from actors.stalled import Limit
 from actors.stand_in import StandIn
 from clusters.connect import connect
 from clusters.environment import engine_env, engine_gpus, threads_each
@@ -51,23 +54,24 @@ def dry_run(config: Config) -> str:
 
 
 async def _stood(config: Config, planned: Layout, group: Any) -> str:
-    handles: list[Any] = []
+    actors: list[Actor] = []
     stood: dict[int, _Stood] = {}
     alone = [i for i, slot in enumerate(planned.places) if slot.beside is None]
     guests = [i for i, slot in enumerate(planned.places) if slot.beside is not None]
     try:
         for wave in (alone, guests):  # guests must be told the GPUs of their hosts
             started = [_stand_in(config, planned, group, i, stood) for i in wave]
-            handles += started
-            pending = [handle.where.remote() for handle in started]
-            stood |= zip(wave, await call_all("stand-in", config.cluster.placement_timeout_s, pending), strict=True)
+            actors += started
+            pending = [actor.handle.where.remote() for actor in started]
+            limit = Limit(config.cluster.placement_timeout_s, "cluster.placement_timeout_s")
+            stood |= zip(wave, await call_all("stand-in", limit, pending), strict=True)
     finally:
-        for handle in handles:
-            ray.kill(handle)
+        for actor in actors:
+            ray.kill(actor.handle)
     return _report(planned, [stood[i] for i in range(len(planned.places))])
 
 
-def _stand_in(config: Config, planned: Layout, group: Any, index: int, stood: Mapping[int, _Stood]) -> Any:
+def _stand_in(config: Config, planned: Layout, group: Any, index: int, stood: Mapping[int, _Stood]) -> Actor:
     role = planned.places[index].role
     slots_ = planned.of(role)
     number = slots_.index(index)
@@ -80,7 +84,7 @@ def _stand_in(config: Config, planned: Layout, group: Any, index: int, stood: Ma
         env = engine_env(config, number, shared)
     elif role != "verification":
         env = rank_env(threads_each(config, len(slots_)), bool(placed["num_gpus"]))
-    return spawn(StandIn, f"{role}-{number}", placed, env, MODULES[role], bool(shared))
+    return spawn(StandIn, f"{role}-{number}", Path(os.devnull), placed, env, MODULES[role], bool(shared))
 
 
 def _report(planned: Layout, found: Sequence[_Stood]) -> str:

@@ -38,9 +38,10 @@ def forecast(config: Config) -> list[str]:
             "",
             f"no memory and no seconds: the sizes of {config.model.path} are not known here (a folder, or {known})",
         ]
-    width = 2 if config.model.dtype == "bfloat16" else 4
+    dtype = "float32" if config.model.dtype == "float32" else "bfloat16"  # which `auto` is on such GPUs
+    width = 4 if dtype == "float32" else 2
     sized = _Sized(config, shape, width, planned, list(dict.fromkeys(slot.role for slot in planned.places)))
-    lines += ["", f"memory of a GPU in GiB, for {shape.parameters / 1e9:.2f} billion parameters in {config.model.dtype}"]
+    lines += ["", f"memory of a GPU in GiB, for {shape.parameters / 1e9:.2f} billion parameters in {dtype}"]
     lines += _policy(sized)
     if "reference" in sized.roles:
         lines += _reference(sized)

@@ -32,22 +32,23 @@ def start_engine(name, folder, logs, colocated=False, **placed):
         seed=0,
         log=str(logs / f"{name}.log"),
     )
-    return spawn(RolloutEngine, name, {"max_concurrency": CALLS, **placed}, env, settings)
+    return spawn(RolloutEngine, name, logs / f"{name}.log", {"max_concurrency": CALLS, **placed}, env, settings)
 
 
 def start_spine(of, folder, logs, policy, stage, probe, kind=Engines):
     """All of it; `of` is what tells it from others in the same Ray. Version 0 is in the engine."""
-    handle = start_engine(f"rollout-{of}", folder, logs, colocated=kind is ColocatedEngines)
-    engines = kind([handle], request_timeout_s=120, start_timeout_s=300)
-    settings = RankSettings(str(folder), "float32", policy, 0, 2, str(logs / f"policy-{of}.log"))
+    engine = start_engine(f"rollout-{of}", folder, logs, colocated=kind is ColocatedEngines)
+    engines = kind([engine], request_timeout_s=120, start_timeout_s=300)
+    log = logs / f"policy-{of}.log"
+    settings = RankSettings(str(folder), "float32", policy, 0, 2, str(log))
     env = idle_env(2) | {"DS_ACCELERATOR": "cpu"}
-    ranks = RlvrRanks([spawn(PolicyRank, f"policy-{of}", {}, env, settings, 0, 1)], policy, stage)
-    sync = CheckedSync(ranks, engines, probe, 0.01, 120)
+    ranks = RlvrRanks([spawn(PolicyRank, f"policy-{of}", log, {}, env, settings, 0, 1)], policy, stage)
+    sync = CheckedSync(ranks, engines, probe, 0.01)
     path = f"/dev/shm/tower-rl-test-{of}-{ray.get_runtime_context().get_job_id()}"
 
     async def start():
         await asyncio.gather(engines.ready(), ranks.ready())
-        await sync.connect(path, EngineClient(engines.handles, 60))
+        await sync.connect(path, EngineClient([engine.handle], 60))
         await sync.push(0)
 
     asyncio.run(start())

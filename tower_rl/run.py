@@ -14,6 +14,7 @@ from tower_rl.config.load import ConfigError, load
 
 if TYPE_CHECKING:
     from tower_rl.config.schema import Config
+    from tower_rl.reporting.progress import Progress
     from tower_rl.runfolder import RunFolder
 
 EPILOGUE = """\
@@ -60,17 +61,26 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
     except RunFolderError as error:
         return _refuse(error)
     from tower_rl.checkpoint import CheckpointError
+    from tower_rl.compose.precision import settled
     from tower_rl.data.rows import DataError
     from tower_rl.models.errors import ModelError
     from tower_rl.protocols import RunError
     from tower_rl.reporting.html import write_report
+    from tower_rl.reporting.live import libraries_to
+    from tower_rl.reporting.progress import Progress
+    from tower_rl.status import publish
     from tower_rl.stopping import Stopped, terminable
     from verifiers.registry import BrokenPlugin, WrongOption
 
+    for old in folder.logs.glob("*.status"):
+        old.unlink()
+    publish(folder.logs / "driver.status")
+    progress = Progress()
     try:
-        with terminable(), folder:
+        with terminable(), folder, libraries_to(folder.logs / "driver.log"), progress.live(folder.logs):
+            config = settled(config, folder, progress)
             for index in range(len(config.stages)):
-                _stage(config, index, folder)
+                _stage(config, index, folder, progress)
             folder.finish()
         return 0
     except (DataError, ModelError, CheckpointError, WrongOption, BrokenPlugin) as error:
@@ -88,24 +98,23 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
         write_report(folder.path)
 
 
-def _stage(config: "Config", index: int, folder: "RunFolder") -> None:
+def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progress") -> None:
     """Put a stage together and run it."""
     from tower_rl.config.stages import PreferenceStage, RlvrStage
-    from tower_rl.reporting.progress import Progress
 
     stage = config.stages[index]
     if isinstance(stage, RlvrStage):
         from tower_rl.compose import rlvr
 
-        rlvr.run(config, stage, index, folder, Progress())
+        rlvr.run(config, stage, index, folder, progress)
     elif isinstance(stage, PreferenceStage):
         from tower_rl.compose import preference
 
-        preference.run(config, stage, index, folder, Progress())
+        preference.run(config, stage, index, folder, progress)
     else:
         from tower_rl.compose import supervised
 
-        supervised.run(config, stage, index, folder, Progress())
+        supervised.run(config, stage, index, folder, progress)
 
 
 def _refuse(error: Exception) -> int:

@@ -51,6 +51,9 @@ MAY_CHANGE = (
 )
 """Keys that a resumed run may change. Not `verifiers.*.timeout_s`: it decides which responses fail."""
 MAY_GROW = "stages.*.steps"
+DTYPES = ("model.dtype", "verifiers.*.dtype")
+"""Keys that may be left open, and may name what was chosen when they were."""
+AUTO = "auto"
 
 
 class Mode(StrEnum):
@@ -169,6 +172,23 @@ class RunFolder:
         return int(self.manifest["attempt"])
 
     @property
+    def dtype(self) -> str | None:
+        """The dtype that the run began with; None until it is chosen."""
+        chosen = self.manifest.get("precision")
+        return None if chosen is None else str(chosen["dtype"])
+
+    @property
+    def precision(self) -> str:
+        """That dtype and why, in words."""
+        chosen = self.manifest["precision"]
+        return f"{chosen['dtype']}: {chosen['reason']}"
+
+    def record_precision(self, dtype: str, reason: str) -> None:
+        """Write the dtype of the run, and why it has it, into the manifest."""
+        self.manifest["precision"] = {"dtype": dtype, "reason": reason}
+        self._write_manifest()
+
+    @property
     def logs(self) -> Path:
         """Where engines and trainers log."""
         return self.path / "logs"
@@ -281,8 +301,12 @@ def _prepare(path: Path, config: Config, config_text: str, mode: Mode) -> dict[s
         "packages": {item.name: item.version for item in sorted(importlib.metadata.distributions(), key=lambda item: item.name)},
     }
     if mode is Mode.RESUME:
-        _check_same_meaning(read_yaml((path / CONFIG).read_text(encoding="utf-8")), read_yaml(config_text))
+        saved = read_yaml((path / CONFIG).read_text(encoding="utf-8"))
         old: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        began_with = old.get("precision", {}).get("dtype") or saved["model"].get("dtype", AUTO)
+        _check_same_meaning(saved, read_yaml(config_text), began_with)
+        if began_with != AUTO:
+            old.setdefault("precision", {"dtype": began_with, "reason": "as the run began"})
         return old | environment | {"attempt": old["attempt"] + 1}
     for entry in list(path.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
@@ -293,12 +317,13 @@ def _prepare(path: Path, config: Config, config_text: str, mode: Mode) -> dict[s
     return identity | environment | {"stages": {}}
 
 
-def _check_same_meaning(saved: Any, new: Any) -> None:
+def _check_same_meaning(saved: Any, new: Any, dtype: str) -> None:
+    """Raise RunFolderError if a configuration means another run than the saved one, which computes in `dtype`."""
     old_values, new_values = dict(_leaves(saved)), dict(_leaves(new))
     differing = [
         f"{key} (was {old_values.get(key)!r}, now {new_values.get(key)!r})"
         for key in sorted(old_values.keys() | new_values.keys())
-        if old_values.get(key) != new_values.get(key) and not _may_change(key, old_values.get(key), new_values.get(key))
+        if old_values.get(key) != new_values.get(key) and not _may_change(key, old_values.get(key), new_values.get(key), dtype)
     ]
     if differing:
         raise RunFolderError(
@@ -306,7 +331,9 @@ def _check_same_meaning(saved: Any, new: Any) -> None:
         )
 
 
-def _may_change(key: str, old: Any, new: Any) -> bool:
+def _may_change(key: str, old: Any, new: Any, dtype: str) -> bool:
+    if any(fnmatchcase(key, pattern) for pattern in DTYPES):
+        return new in (AUTO, None) or (old in (AUTO, None) and new == dtype)
     if fnmatchcase(key, MAY_GROW):
         return isinstance(old, int) and isinstance(new, int) and new > old
     return any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)

@@ -11,7 +11,7 @@ task, or for a group-aware verifier all responses of a prompt.
 
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -56,9 +56,25 @@ class _Job:
 class Pool:
     """Worker processes for a set of verifiers. `verify` may be called from many threads at once."""
 
-    def __init__(self, specs: Mapping[str, Spec], workers: int, memory_mib: int, cache: VerdictCache | None = None) -> None:
-        """`memory_mib` is the address space of a worker. Starts nothing slow: workers start with their first task."""
+    def __init__(
+        self,
+        specs: Mapping[str, Spec],
+        workers: int,
+        memory_mib: int,
+        cache: VerdictCache | None = None,
+        judged: Callable[[int], None] = lambda verdicts: None,
+    ) -> None:
+        """Start nothing slow: workers start with their first task.
+
+        Args:
+            specs: verifiers by name.
+            workers: number of processes.
+            memory_mib: address space of each.
+            cache: for verdicts of verifiers that keep theirs.
+            judged: called with the number of verdicts of each job that is done, by any thread.
+        """
         self._specs = dict(specs)
+        self._judged = judged
         self._cache = cache
         self._wire_specs = {name: (spec.target, dict(spec.options)) for name, spec in specs.items()}
         self._memory_mib = memory_mib
@@ -114,6 +130,7 @@ class Pool:
         while (job := self._jobs.get()) is not None:
             try:
                 job.answer.set_result(self._answer(slot, job))
+                self._judged(len(job.tasks))
             except BaseException as error:  # a caller waits for this answer: whatever happened, it gets one
                 job.answer.set_exception(error)
         self._drop(slot)

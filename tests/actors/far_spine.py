@@ -48,13 +48,14 @@ cloudpickle.register_pickle_by_value(sys.modules[Corrupting.__module__])
 async def main(folder: Path, logs: Path) -> None:
     here, there = sorted((node["NodeID"] for node in ray.nodes()), key=ray.get_runtime_context().get_node_id().__ne__)
     on_here, on_there = ({"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)} for node in (here, there))
-    handles = [start_engine("near", folder, logs, **on_here), start_engine("far", folder, logs, **on_there)]
-    engines = Engines(handles, request_timeout_s=120, start_timeout_s=300)
+    started = [start_engine("near", folder, logs, **on_here), start_engine("far", folder, logs, **on_there)]
+    engines, handles = Engines(started, request_timeout_s=120, start_timeout_s=300), [engine.handle for engine in started]
     policy, stage = Policy(learning_rate=1e-2, zero_stage=0), RlvrStage(name="test", kind="rlvr", steps=10)
-    settings = RankSettings(str(folder), "float32", policy, 0, 1, str(logs / "policy.log"))
-    rank = spawn(PolicyRank, "policy", on_here, idle_env(1) | {"DS_ACCELERATOR": "cpu"}, settings, 0, 1)
+    log = logs / "policy.log"
+    settings = RankSettings(str(folder), "float32", policy, 0, 1, str(log))
+    rank = spawn(PolicyRank, "policy", log, on_here, idle_env(1) | {"DS_ACCELERATOR": "cpu"}, settings, 0, 1)
     ranks, path = RlvrRanks([rank], policy, stage), SHARED / f"tower-rl-far-{os.getpid()}"
-    sync = CheckedSync(ranks, engines, PROBE, 0.01, 120)
+    sync = CheckedSync(ranks, engines, PROBE, 0.01)
     await asyncio.gather(engines.ready(), ranks.ready())
     await sync.connect(str(path), EngineClient(handles, 60))
     await sync.push(0)
@@ -64,7 +65,7 @@ async def main(folder: Path, logs: Path) -> None:
     await ranks.update(assemble(groups, advantages, ranks=1, budget=4096, temperature=0.7), 0)
     await sync.push(1)
     after, trainer = await engines.probe(PROBE), (await ranks.probe(probe_batch(PROBE)))[0]
-    faulty = CheckedSync(ranks, engines, PROBE, 0.01, 60)
+    faulty = CheckedSync(ranks, engines, PROBE, 0.01)
     await faulty.connect(str(path), Corrupting(handles, 60))
     try:
         await faulty.push(2)

@@ -11,6 +11,7 @@ from helpers import plain_logprobs, plain_model, random_groups
 from ray import cloudpickle
 
 from actors.group import call
+from actors.stalled import Limit
 from tower_rl.batching import assemble
 
 pytestmark = pytest.mark.ray
@@ -22,7 +23,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot imp
 
 async def ask(handle, function, *arguments):
     """What a function answers in the engine's process."""
-    return await call("the engine", 60, handle.__ray_call__.remote(function, *arguments))
+    return await call("the engine", Limit(60, ""), handle.__ray_call__.remote(function, *arguments))
 
 
 def longest(engine, tokens):
@@ -54,7 +55,7 @@ def most(engine):
 @pytest.fixture(params=[0.0, 0.02], ids=["tokens at once", "tokens late"])
 async def engine(spine, request):
     """The engine with long answers, of which it tells at once, or so late that many tokens are on their way at a pause."""
-    (handle,) = spine.engines.handles
+    handle = spine.engines.actors[0].handle
     await ask(handle, longest, TOKENS)
     await ask(handle, late, request.param)
     yield handle

@@ -19,9 +19,13 @@ def actors(cluster, tiny_model, logs):
     """Two of either kind."""
     env = idle_env(1) | {"DS_ACCELERATOR": "cpu"}
     arguments = (str(tiny_model), "float32", 7, 1)
-    copies = References([spawn(ReferenceActor, f"copy-{i}", {}, env, *arguments, str(logs / "copy.log")) for i in range(2)], 120)
-    group = [spawn(ReferenceRank, f"shard-{i}", {}, env, *arguments, str(logs / f"reference-{i}.log"), i, 2) for i in range(2)]
-    return copies, ReferenceGroup(group, 120)
+    copies, group = [], []
+    for i in range(2):
+        log = logs / f"copy-{i}.log"
+        copies.append(spawn(ReferenceActor, f"copy-{i}", log, {}, env, *arguments, str(log)))
+        log = logs / f"shard-{i}.log"
+        group.append(spawn(ReferenceRank, f"shard-{i}", log, {}, env, *arguments, str(log), i, 2))
+    return References(copies, 120), ReferenceGroup(group, 120)
 
 
 async def test_copies_and_a_group_say_what_the_model_says(actors, tiny_model):

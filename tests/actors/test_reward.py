@@ -37,17 +37,19 @@ def group(verifier, *texts):
 
 
 def actor(folder, logs, entry):
-    log = str(logs / "reward-liked.log")
-    handle = spawn(RewardActor, f"reward-liked-{uuid.uuid4().hex}", {}, idle_env(1), "liked", str(folder), entry, 1, log)
-    return RewardVerifier(handle, "liked", entry)
+    log, name = logs / "reward-liked.log", f"reward-liked-{uuid.uuid4().hex}"
+    made = spawn(RewardActor, name, log, {}, idle_env(1), "liked", str(folder), entry, 1, str(log))
+    return RewardVerifier(made, "liked", entry)
 
 
 @pytest.fixture(scope="module")
 def pool(cluster, logs, tiny_reward):
     named = entries(tiny_reward)
     made = pools(named, PoolSize(1, 2048))
-    handle = spawn(VerificationActor, "verification-reward", {}, {}, made, str(logs / "v.sqlite"), str(logs / "v.log"))
-    return Verification(handle, named, 120, {"liked": actor(tiny_reward, logs, named["liked"])})
+    verification = spawn(
+        VerificationActor, "verification-reward", logs / "v.log", {}, {}, made, str(logs / "v.sqlite"), str(logs / "v.log")
+    )
+    return Verification(verification, named, 120, {"liked": actor(tiny_reward, logs, named["liked"])})
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ async def test_behind_a_gate(pool, expected):
 async def test_a_lost_actor_is_named(cluster, logs, tiny_reward):
     verifier = actor(tiny_reward, logs, entries(tiny_reward)["liked"])
     await verifier.ready()
-    ray.kill(verifier.handle)
+    ray.kill(verifier.actor.handle)
     with pytest.raises(WorkerLost, match=r"reward model liked \(.*reward\) is lost"):
         await verifier.verdicts([Task("q", "a", messages=({"role": "user", "content": "q"},))])
 
@@ -89,7 +91,7 @@ async def test_a_late_actor_is_named(cluster, logs, tiny_reward):
     verifier = actor(tiny_reward, logs, entries(tiny_reward)["liked"].model_copy(update={"timeout_s": 0.01}))
     with pytest.raises(DeadlineExceeded, match=r"gave up waiting for start of reward model liked \("):
         await verifier.ready()
-    ray.kill(verifier.handle)
+    ray.kill(verifier.actor.handle)
 
 
 async def test_what_is_no_reward_model_ends_the_start(cluster, logs, tiny_model):

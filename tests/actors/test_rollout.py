@@ -10,6 +10,7 @@ from ray import cloudpickle
 
 from actors.group import call
 from actors.rollout import Engines
+from actors.stalled import Limit
 from tower_rl.batching import assemble
 from tower_rl.models.load import load_tokenizer
 from tower_rl.protocols import DeadlineExceeded
@@ -78,12 +79,12 @@ def cached(engine, token_ids):
 
 @pytest.mark.parametrize("tokens, shared", [(30, 0), (40, 32), (70, 64)])
 async def test_samples_share_what_is_computed_of_their_prompt(spine, tokens, shared):
-    (handle,) = spine.engines.handles
-    found = await call("the engine", 60, handle.__ray_call__.remote(cached, range(tokens, 2 * tokens)))
+    handle = spine.engines.actors[0].handle
+    found = await call("the engine", Limit(60, ""), handle.__ray_call__.remote(cached, range(tokens, 2 * tokens)))
     assert found == shared
 
 
 async def test_a_deadline_names_what_was_waited_for(spine, prompts):
-    hurried = Engines(spine.engines.handles, request_timeout_s=1e-3, start_timeout_s=1)
+    hurried = Engines(spine.engines.actors, request_timeout_s=1e-3, start_timeout_s=1)
     with pytest.raises(DeadlineExceeded, match=r"rollout engine 0, prompt s/\d after 0 s"):
         await groups_of(hurried, prompts, 2)

@@ -29,8 +29,9 @@ def group(verifier, *texts):
 @pytest.fixture(scope="module")
 def pool(cluster, logs):
     made = pools(ENTRIES, PoolSize(1, 2048))
-    handle = spawn(VerificationActor, "verification", {}, {}, made, str(logs / "verdicts.sqlite"), str(logs / "verification.log"))
-    return Verification(handle, ENTRIES, 120, {})
+    log = logs / "verification.log"
+    actor = spawn(VerificationActor, "verification", log, {}, {}, made, str(logs / "verdicts.sqlite"), str(log))
+    return Verification(actor, ENTRIES, 120, {})
 
 
 async def test_each_rollout_gets_its_verdict(pool):

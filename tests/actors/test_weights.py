@@ -102,7 +102,7 @@ cloudpickle.register_pickle_by_value(sys.modules[Corrupting.__module__])
 )
 async def test_a_faulty_transfer_stops_in_the_same_step(spine, client, message):
     """The last tests of this engine: one that refused an update must not be used again."""
-    faulty = CheckedSync(spine.ranks, spine.engines, spine.sync.probe, 0.01, 60)
-    await faulty.connect(spine.path, client(spine.engines.handles, 60))
+    faulty = CheckedSync(spine.ranks, spine.engines, spine.sync.probe, 0.01)
+    await faulty.connect(spine.path, client([engine.handle for engine in spine.engines.actors], 60))
     with pytest.raises(MismatchExceeded, match=message):
         await faulty.push(9)

@@ -64,6 +64,7 @@ def _header(config: Config, stage: PreferenceStage, folder: RunFolder, progress:
     rounds = "a round" if stage.rounds == 1 else f"{stage.rounds} rounds"
     facts = {
         "model": config.model.path,
+        "dtype": folder.precision,
         "steps": f"{stage.steps} of {stage.pairs_per_step} pairs",
         "pairs": f"{rounds} of {stage.prompts_per_round} prompts, {stage.answers} answers, rule {stage.selection.rule}",
         "loss": f"{stage.loss}, beta {stage.beta:g}" + (f", weighted ({stage.weighting.alignment})" if stage.weighting else ""),

@@ -69,6 +69,7 @@ def _header(config: Config, stage: RlvrStage, folder: RunFolder, progress: Progr
     size = f"{rollout.prompts_per_step} prompts x {rollout.group_size} samples, up to {rollout.max_new_tokens} tokens each"
     facts = {
         "model": config.model.path,
+        "dtype": folder.precision,
         "steps": f"{stage.steps} of {size}",
         "verifiers": ", ".join(config.verifiers),
         "folder": str(folder.path),

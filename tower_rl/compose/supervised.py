@@ -29,6 +29,7 @@ def run(config: Config, stage: CptStage | SftStage, index: int, folder: RunFolde
     size = f"{stage.tokens_per_step} tokens in packs of {stage.sequence_length}"
     facts = {
         "model": config.model.path,
+        "dtype": folder.precision,
         "steps": f"{stage.steps} of {size}",
         "corpora": ", ".join(config.data.corpora),
         "folder": str(folder.path),

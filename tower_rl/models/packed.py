@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from tower_rl.losses.logprobs import AlignedHead, LogprobHead
 from tower_rl.models.attention import ATTENTION
 from tower_rl.models.layout import documents
-from tower_rl.types import Floats, MicroBatch
+from tower_rl.status import tracked
+from tower_rl.types import Batch, Floats, MicroBatch
 
 
 class PackedPolicy(nn.Module):
@@ -61,3 +62,8 @@ def score(policy: nn.Module, micro_batch: MicroBatch, temperature: float) -> Flo
     """[B, T] log-probabilities, 0 where there is no response token."""
     logprobs, *_ = policy(micro_batch, temperature)
     return scatter(logprobs, micro_batch).cpu().numpy().astype(np.float32)
+
+
+def score_all(policy: nn.Module, batch: Batch, work: str) -> list[Floats]:
+    """[B, T] log-probabilities of each micro-batch of a batch, at its temperature; `work` is reported with each."""
+    return [score(policy, each, batch.temperature) for each in tracked(work, "micro-batch", batch.micro_batches)]

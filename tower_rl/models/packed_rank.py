@@ -10,8 +10,9 @@ from tower_rl.config.schema import Policy
 from tower_rl.losses.logprobs import AlignedHead, LogprobHead
 from tower_rl.models.adapters import adapters_off, inject
 from tower_rl.models.engine import Rank, join
-from tower_rl.models.packed import PackedPolicy, score
+from tower_rl.models.packed import PackedPolicy, score, score_all
 from tower_rl.models.sharded import load_for
+from tower_rl.status import tracked
 from tower_rl.types import Batch, Floats, MicroBatch
 
 
@@ -52,7 +53,7 @@ class PackedRank(Rank):
         sums: dict[str, float] = {}
         peaks: dict[str, float] = {}
         tokens, last = 0, len(batch.micro_batches) - 1
-        for i, micro_batch in enumerate(batch.micro_batches):
+        for i, micro_batch in enumerate(tracked("training", "micro-batch", batch.micro_batches)):
             self.engine.set_gradient_accumulation_boundary(i == last)
             loss, parts, largest = self.loss(micro_batch, batch, objective)
             self.engine.backward(loss, scale_wrt_gas=False)
@@ -78,7 +79,7 @@ class PackedRank(Rank):
 
     def score(self, batch: Batch) -> list[Floats]:
         """[B, T] log-probabilities of each micro-batch by the policy as it is now."""
-        return [score(self.engine, micro_batch, batch.temperature) for micro_batch in batch.micro_batches]
+        return score_all(self.engine, batch, "scoring")
 
     def probe(self, micro_batch: MicroBatch) -> Floats:
         """[B, T] log-probabilities at temperature 1."""

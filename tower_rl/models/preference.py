@@ -11,6 +11,7 @@ from tower_rl.losses.logprobs import AlignedHead
 from tower_rl.losses.preference import Objective, Scores, Whole, log_ratio, preference_loss
 from tower_rl.models.packed import scatter, tensor
 from tower_rl.models.packed_rank import PackedRank
+from tower_rl.status import tracked
 from tower_rl.types import Batch, MicroBatch
 
 
@@ -32,7 +33,7 @@ class PreferenceTrainer(PackedRank):
     def evaluate(self, batch: Batch, objective: Objective) -> Mapping[str, float]:
         """The sums of `loss` over this rank's micro-batches, without training on them."""
         sums: dict[str, float] = {}
-        for micro_batch in batch.micro_batches:
+        for micro_batch in tracked("validating", "micro-batch", batch.micro_batches):
             for name, value in self.loss(micro_batch, batch, objective)[1].items():
                 sums[name] = sums.get(name, 0.0) + float(value)
         return sums
@@ -41,7 +42,7 @@ class PreferenceTrainer(PackedRank):
     def log_ratios(self, batch: Batch) -> float:
         """Sum over this rank's answers of log p(y) - log p_reference(y), whatever prompts they are put to."""
         total = 0.0
-        for micro_batch in batch.micro_batches:
+        for micro_batch in tracked("scoring", "micro-batch", batch.micro_batches):
             logprobs, *_ = self.engine(micro_batch, batch.temperature)
             rows = _answers(micro_batch, logprobs.device)
             total += float(log_ratio(_scores(micro_batch, scatter(logprobs, micro_batch), None, rows)).sum())

@@ -5,7 +5,7 @@ from pathlib import Path
 import deepspeed
 
 from tower_rl.models.engine import join
-from tower_rl.models.packed import PackedPolicy, score
+from tower_rl.models.packed import PackedPolicy, score_all
 from tower_rl.models.sharded import load_sharded
 from tower_rl.types import Batch, Floats
 
@@ -33,4 +33,4 @@ class ShardedReference:
 
     def score(self, batch: Batch) -> list[Floats]:
         """[B, T] log-probabilities of each micro-batch, of which every rank has the same number."""
-        return [score(self.engine, micro_batch, batch.temperature) for micro_batch in batch.micro_batches]
+        return score_all(self.engine, batch, "scoring")

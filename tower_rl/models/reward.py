@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from tower_rl.config import schema
 from tower_rl.data.chat import Tokens, Unfit, transcripts
 from tower_rl.models.load import FAMILIES, ModelError, load_tokenizer, load_weights
+from tower_rl.status import tracked
 from verifiers.types import Task, Verdict, invalid, scored
 
 REWARD_FAMILIES = (*FAMILIES, "mistral")
@@ -70,7 +71,7 @@ def rewards(model: PreTrainedModel, rows: Sequence[Sequence[int]], batch_tokens:
     A row's reward is the head's output at its last token that is not the pad token: transformers' rule, with or without padding.
     """
     found = [0.0] * len(rows)
-    for batch in batches([len(row) for row in rows], batch_tokens):
+    for batch in tracked("scoring", "batch", batches([len(row) for row in rows], batch_tokens)):
         for place, reward in zip(batch, _forward(model, [rows[place] for place in batch]), strict=True):
             found[place] = reward
     return found

@@ -23,6 +23,7 @@ from tower_rl.models.layout import documents
 from tower_rl.models.load import SUPERVISED_FAMILIES
 from tower_rl.models.packed import tensor
 from tower_rl.models.sharded import load_for, whole_shape
+from tower_rl.status import tracked
 from tower_rl.types import LmMicroBatch, LmResult, StreamLoss
 
 _PEAK_SIZE, _PEAK_SECONDS = 2048, 0.2
@@ -93,7 +94,7 @@ class SupervisedTrainer(Rank):
             raise ValueError("a step without a token to learn")
         parts = self._as_many_as_others(parts)
         total = 0.0
-        for i, part in enumerate(parts):
+        for i, part in enumerate(tracked("training", "micro-batch", parts)):
             self.engine.set_gradient_accumulation_boundary(i == len(parts) - 1)
             loss, _ = self.engine(part)
             # DeepSpeed takes the mean over ranks.
@@ -106,7 +107,8 @@ class SupervisedTrainer(Rank):
         """Losses by stream over the packs of all ranks."""
         self.engine.eval()
         totals, counts = Counter[str](), Counter[str]()
-        for part in self._as_many_as_others(micro_batches(list(packs), self.policy.tokens_per_micro_batch)):
+        parts = self._as_many_as_others(micro_batches(list(packs), self.policy.tokens_per_micro_batch))
+        for part in tracked("validating", "micro-batch", parts):
             _, each = self.engine(part)
             sums = torch.zeros(len(part.streams), dtype=torch.float64).index_add_(
                 0, torch.from_numpy(part.stream_ids), each.double().cpu()

@@ -1,6 +1,9 @@
 """What a run says on the screen: coloured tables on a terminal, plain lines in a log."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +13,7 @@ from rich.text import Text
 
 from tower_rl.reporting import preference
 from tower_rl.reporting.length_bias import length_warnings
+from tower_rl.reporting.live import activity, now_and_then, on_terminal
 from tower_rl.reporting.panel import Panel, PanelEntry, pairs
 from tower_rl.reporting.summary import (
     MIXTURE_COLUMNS,
@@ -22,7 +26,7 @@ from tower_rl.reporting.summary import (
     tokens_per_second,
     validation_table,
 )
-from tower_rl.reporting.text import figure, printable, shortened
+from tower_rl.reporting.text import figure, printable, shortened, span
 
 SAMPLES = 3
 SAMPLE_CHARACTERS = 160
@@ -35,6 +39,20 @@ class Progress:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
+        self._position = ""
+        """The step that is worked on, and how long the others will take."""
+        self._seconds: list[float] = []
+
+    def live(self, logs: Path) -> AbstractContextManager[Any]:
+        """Show what goes on, meanwhile: by a line that stands below the others on a terminal, in a log now and then.
+
+        `logs` is the folder in which processes report (tower_rl.status).
+        """
+
+        def line() -> str:
+            return " · ".join(filter(None, (self._position, activity(logs))))
+
+        return on_terminal(self._console, line) if self._console.is_terminal else now_and_then(self._line, line)
 
     def header(self, title: str, facts: Mapping[str, str]) -> None:
         """What runs and where: a title, and facts such as model, verifiers, steps, folder."""
@@ -52,9 +70,14 @@ class Progress:
         """One line about what happens now, e.g. `starting Ray ...`."""
         self._line(text, "dim")
 
+    def warning(self, text: str) -> None:
+        """One line about what is not as it should be, though the run goes on."""
+        self._line(f"warning: {text}", "bold")
+
     def step(self, row: Mapping[str, Any], total: int) -> None:
         """One line for a step, from its metric row; `total` is the number of steps of the stage."""
         self._line(step_line(row, total))
+        self._go_on(row, total)
 
     def corpora(self, index: Mapping[str, Any]) -> None:
         """What became of the rows of corpora, from the index of a preparation."""
@@ -71,6 +94,7 @@ class Progress:
             f"grad {figure(row.get('grad_norm'), '.2f')}  lr {row['learning_rate']:.2e}  {row['tokens_per_second']:.0f} tok/s  "
             f"{row['flops_share']:.0%} of peak  {row['time/step']:.1f} s"
         )
+        self._go_on(row, total)
 
     def validation(self, row: Mapping[str, Any]) -> None:
         """One line for a validation."""
@@ -103,6 +127,7 @@ class Progress:
     def preference_step(self, row: Mapping[str, Any], total: int) -> None:
         """One line for a step on pairs."""
         self._line(preference.step_line(row, total))
+        self._go_on(row, total)
 
     def preference_validation(self, row: Mapping[str, Any]) -> None:
         """One line for a validation on held-out pairs."""
@@ -136,6 +161,13 @@ class Progress:
         for first, last in pairs(before, after, SAMPLES):
             self._sample(first, last)
         self._places(places)
+
+    def _go_on(self, row: Mapping[str, Any], total: int) -> None:
+        """Take down that a step is done."""
+        done = int(row["step"]) + 1
+        self._seconds.append(row["time/step"])
+        left = (total - done) * median(self._seconds[-5:])
+        self._position = f"step {done + 1} of {total}, about {span(left)} left" if done < total else ""
 
     def _places(self, places: Mapping[str, str]) -> None:
         self._line("")

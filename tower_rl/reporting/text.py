@@ -25,3 +25,10 @@ def shortened(text: str, limit: int) -> str:
 def figure(value: float | None, form: str) -> str:
     """A figure in a format; `--` where there is none, or none that is finite."""
     return "--" if value is None or not isfinite(value) else format(value, form)
+
+
+def span(seconds: float) -> str:
+    """A time in words: `40 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

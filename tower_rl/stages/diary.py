@@ -27,9 +27,9 @@ class Saved:
 class Diary:
     """Of one stage and one rank."""
 
-    def __init__(self, folder: StageFolder, name: str, attempt: int, keep_last: int, *, writes: bool) -> None:
+    def __init__(self, folder: StageFolder, name: str, attempt: int, keep_last: int, dtype: str, *, writes: bool) -> None:
         """The writer opens the logs; rows past the newest checkpoint are marked superseded."""
-        self.folder, self.name, self.attempt, self.keep_last = folder, name, attempt, keep_last
+        self.folder, self.name, self.attempt, self.keep_last, self.dtype = folder, name, attempt, keep_last, dtype
         self._logs: tuple[MetricsLog, MetricsLog] | None = None
         if writes:
             newest = checkpoint.latest(folder.path)
@@ -63,7 +63,7 @@ class Diary:
         path = checkpoint.begin(self.folder.path, done) if self._logs else checkpoint.folder_of(self.folder.path, done)
         learner.save(path)
         if self._logs:
-            checkpoint.commit(path, {"step": done, "feed": feed.state_dict()})
+            checkpoint.commit(path, {"step": done, "dtype": self.dtype, "feed": feed.state_dict()})
             checkpoint.prune(self.folder.path, self.keep_last)
 
     def _row(self, step: int) -> dict[str, Any]:

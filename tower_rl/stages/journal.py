@@ -90,6 +90,8 @@ class Journal:
         row = {**self.about(step), **figures}
         self.metrics.append(row)
         self.show(row)
+        if step == self.first:
+            write_report(self.run.path)
 
     def about(self, step: int) -> dict[str, Any]:
         """What each row begins with."""
@@ -110,7 +112,7 @@ class Journal:
         """
         path = checkpoint.begin(self.folder.path, step)
         await learner.save(path)
-        checkpoint.commit(path, {"step": step, "version": version, "stream": dict(stream)})
+        checkpoint.commit(path, {"step": step, "version": version, "dtype": self.run.dtype, "stream": dict(stream)})
         checkpoint.prune(self.folder.path, self.keep_last)
         self.run.record_checkpoints()
         write_report(self.run.path)

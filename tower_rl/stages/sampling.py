@@ -11,6 +11,7 @@ from tower_rl.difficulty import teaches
 from tower_rl.protocols import Generator, InvalidRateExceeded, VerifierPool
 from tower_rl.stages.candidates import Candidates, Skip
 from tower_rl.stages.clock import Clock
+from tower_rl.status import finish, report
 from tower_rl.together import together
 from tower_rl.types import Prompt, ScoredGroup
 
@@ -45,12 +46,16 @@ async def sample(
 ) -> list[ScoredGroup]:
     """Generate and verify; verdicts of early groups overlap the generation of late ones. In the prompts' order."""
     verdicts: list[asyncio.Task[ScoredGroup]] = []
+    sampled = 0
     async with together() as tasks, aclosing(generator.generate(prompts, samples)) as groups:
         with clock("generate"):
             async for group in groups:
+                sampled += len(group.rollouts)
+                report("sampled", "response", sampled, samples * len(prompts))
                 verdicts.append(tasks.create_task(verifiers.verify(group)))
         with clock("verify"):
             scored = await asyncio.gather(*verdicts)
+    finish()
     return sorted(scored, key=lambda group: group.prompt.cursor)
 
 

@@ -89,7 +89,7 @@ def stage(steps=10, **values):
 
 def run(path, learner, feed=None, settings=None, attempt=1, writes=True):
     settings, folder = settings or stage(), StageFolder(path)
-    diary = Diary(folder, settings.name, attempt, settings.keep_last, writes=writes)
+    diary = Diary(folder, settings.name, attempt, settings.keep_last, "float32", writes=writes)
     train(learner, feed or Feed(), diary, POLICY, settings)
     return folder
 
