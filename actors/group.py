@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError
 
 from actors.stalled import Limit, Watch, stalled
 from tower_rl.protocols import RunError, WorkerLost
@@ -90,7 +90,7 @@ def get(waited_for: str, limit: Limit, refs: Sequence[ray.ObjectRef]) -> list[An
     try:
         with _told_plainly(waited_for):
             return ray.get(list(refs), timeout=limit.seconds)
-    except TimeoutError:
+    except GetTimeoutError:
         raise limit.gave_up(waited_for) from None
 
 

@@ -86,7 +86,7 @@ class RolloutEngine:
         self.sampled: dict[str, int] = {}
         """Tokens of each sample since the engine was last idle, by vLLM's name of the sample."""
         self.reporting: asyncio.Task[None] | None = None
-        with transferring("starting"):
+        with transferring("starting the engine"):
             self.engine = AsyncLLM.from_engine_args(
                 AsyncEngineArgs(
                     model=settings.folder,

@@ -129,8 +129,9 @@ class Pool:
     def _serve(self, slot: int) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                job.answer.set_result(self._answer(slot, job))
-                self._judged(len(job.tasks))
+                verdicts = self._answer(slot, job)
+                self._judged(len(verdicts))
+                job.answer.set_result(verdicts)
             except BaseException as error:  # a caller waits for this answer: whatever happened, it gets one
                 job.answer.set_exception(error)
         self._drop(slot)

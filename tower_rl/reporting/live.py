@@ -30,7 +30,7 @@ def described(reports: Sequence[Report]) -> str:
     """Say what processes of one kind do: the slowest of them, with its rate, or the seconds that it still needs."""
     slowest = min(reports, key=lambda report: report.done / max(1, report.total))
     parts = [str(slowest)]
-    if slowest.left_s is not None:
+    if slowest.left_s is not None and slowest.left_s >= 1:
         parts.append(f"{span(slowest.left_s)} left")
     elif not slowest.total and slowest.seconds >= 1:
         parts.append(f"{slowest.done / slowest.seconds:.0f}/s")

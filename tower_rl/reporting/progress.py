@@ -1,5 +1,6 @@
 """What a run says on the screen: coloured tables on a terminal, plain lines in a log."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -38,7 +39,7 @@ class Progress:
     """Writes the progress of a run to a console (standard output by default)."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self._console = console or Console(file=sys.stdout)  # that of now, wherever libraries print to later
         self._position = ""
         """The step that is worked on, and how long the others will take."""
         self._seconds: list[float] = []

@@ -47,6 +47,7 @@ async def sample(
     """Generate and verify; verdicts of early groups overlap the generation of late ones. In the prompts' order."""
     verdicts: list[asyncio.Task[ScoredGroup]] = []
     sampled = 0
+    report("sampled", "response", 0, samples * len(prompts))
     async with together() as tasks, aclosing(generator.generate(prompts, samples)) as groups:
         with clock("generate"):
             async for group in groups:
