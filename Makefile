@@ -9,7 +9,7 @@ ALONE := ray or ranks or jail
 UNIT_TESTS := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile -m "not ($(ALONE)) and not slow and not gpu"
 export TORCH_INDEX PYTHON
 
-.PHONY: setup demo check test test-slow lock docs clean
+.PHONY: setup demo check test test-slow lock docs clean help
 
 setup: .venv/ready-$(KIND)  ## KIND=cpu or gpu; PYTHON=/path/to/python3.11 if that is not on the PATH
 
@@ -42,3 +42,6 @@ lock:  ## resolve requirements/*.in again; scripts/lock.sh --upgrade takes newer
 
 clean:  ## what tools leave behind; not .venv, not runs/
 	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+help:  ## this list
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12

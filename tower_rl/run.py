@@ -1,16 +1,18 @@
 """Run a configuration: `python -m tower_rl.run CONFIG [key.path=value ...] [--plan] [--dry-run] [--resume] [--fresh]`.
 
 Exit codes: 0 done; 1 the run stopped with an error; 2 the request cannot be carried out (configuration, run folder, data,
-model); 130 stopped by SIGTERM or Ctrl-C. What takes seconds to import (torch, Ray, verl) is imported only once the
-configuration is known to be good.
+model); 130 stopped by SIGTERM or Ctrl-C; 141 the reader of the output has gone, as in `| head -1`. What takes seconds to import
+(torch, Ray, verl) is imported only once the configuration is known to be good.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from tower_rl.config.load import ConfigError, load
+from verifiers.pipes import quiet_pipes
 
 if TYPE_CHECKING:
     from tower_rl.config.schema import Config
@@ -23,6 +25,7 @@ keys and their meaning: docs/config.md
 """
 
 
+@quiet_pipes()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, check the configuration, run it; answers the exit code."""
     options = _parser().parse_intermixed_args(arguments)
@@ -124,7 +127,7 @@ def _refuse(error: Exception) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tower_rl.run",
+        prog=f"python -m {__spec__.name}" if __name__ == "__main__" and __spec__ else None,  # None: the name of the script
         description="Train a model as a configuration says.",
         epilog=EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -133,10 +136,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", metavar="key.path=value", nargs="*", help="values that replace those of the file")
     parser.add_argument("--plan", action="store_true", help="print what would be placed where, and stop")
     parser.add_argument("--dry-run", action="store_true", help="place a stand-in for each actor on the cluster, and stop")
+    parser.add_argument("--version", action="version", version=_version(), help="print the version, and stop")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of run.dir")
     existing.add_argument("--fresh", action="store_true", help="remove what an earlier run left in run.dir")
     return parser
+
+
+def _version() -> str:
+    try:
+        return f"tower-rl {version('tower-rl')}"
+    except PackageNotFoundError:  # a checkout on the path, as a Ray job may have it
+        return "tower-rl, of a checkout that is not installed"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from statistics import mean
 from typing import Any
 
 from verifiers import registry, wire
+from verifiers.pipes import quiet_pipes
 from verifiers.pool import Pool, Spec
 from verifiers.text import strict_json
 from verifiers.types import Status, Task, Verdict
@@ -26,6 +27,7 @@ _MEMORY_MIB = 2048
 _KINDS = {"prompt": str, "response": str, "meta": dict, "messages": list}
 
 
+@quiet_pipes()
 def main(arguments: list[str]) -> int:
     """Returns the exit code."""
     if not arguments:

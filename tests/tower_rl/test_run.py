@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,47 @@ def test_help_answers_at_once():
     assert result.returncode == 0
     assert all(word in result.stdout for word in ("CONFIG", "key.path=value", "--plan", "--resume", "--fresh"))
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["-m", "tower_rl.run"], "python -m tower_rl.run"),
+        (["tower_rl/run.py"], "run.py"),
+        (["-c", "import sys; sys.argv[0] = '/opt/bin/tower-rl'; from tower_rl.run import main; main()"], "tower-rl"),
+    ],
+    ids=["module", "file", "console script"],
+)
+def test_help_names_what_was_called(command, name):
+    result = subprocess.run(
+        [sys.executable, *command, "--help"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.stdout.startswith(f"usage: {name} [-h]")
+
+
+def test_the_version_answers_at_once():
+    start = time.monotonic()
+    result = run("--version")
+    assert time.monotonic() - start < 2
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"tower-rl {declared}\n", "")
+    command = "import sys, tower_rl.run as run; run._parser(); sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, timeout=120).returncode == 0
+
+
+def test_a_checkout_without_installation_has_no_version(monkeypatch, capsys):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("tower_rl.run.version", missing)
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == "tower-rl, of a checkout that is not installed\n"
 
 
 def test_all_problems_at_once_with_exit_code_2(tmp_path):

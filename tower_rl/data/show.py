@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tower_rl.config.load import ConfigError, load
+from verifiers.pipes import quiet_pipes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,6 +65,7 @@ class Segment:
     control: bool
 
 
+@quiet_pipes()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, check the configuration, show its data; answers the exit code."""
     options = _parser().parse_intermixed_args(arguments)

@@ -61,6 +61,8 @@ def load_scorer(folder: Path, entry: schema.RewardModel, device: str) -> RewardS
         )
     if entry.max_tokens > config.max_position_embeddings:
         raise ModelError(f"{folder} has {config.max_position_embeddings} positions, fewer than max_tokens {entry.max_tokens}")
+    if getattr(config, "attn_logit_softcapping", None) is not None:  # Gemma 2; transformers' sdpa leaves the cap out
+        model.set_attn_implementation("eager")
     model.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     return RewardScorer(model.to(device).eval(), tokenizer, entry)
 

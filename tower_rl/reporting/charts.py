@@ -14,7 +14,7 @@ MOST_POINTS = 300
 MOST_BARS = 100
 
 Point = tuple[float, float]
-"""Step and value."""
+"""Step as people count, from 1, and value."""
 
 
 @dataclass(frozen=True, slots=True)

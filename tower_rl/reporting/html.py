@@ -18,6 +18,7 @@ from tower_rl.reporting.parts import (
     minutes,
     phases,
     points,
+    points_after,
     steps_done,
     table,
     table_of,
@@ -40,6 +41,7 @@ from tower_rl.reporting.text import shortened
 from tower_rl.runfolder import CONFIG, MANIFEST, StageFolder, read_yaml, stage_folders
 
 SAMPLES = 3
+COUNTING = "Steps count from 1 here and on the screen, and from 0 in metrics.jsonl."
 
 
 def write_report(folder: Path) -> Path:
@@ -83,7 +85,7 @@ def _stage(stage: StageFolder, planned: int | None) -> Markup:
     return joined(
         [
             tag("h2", f"Stage {stage.path.name}"),
-            "" if rows else tag("p", "No step has been completed.", class_="soft"),
+            tag("p", COUNTING if rows else "No step has been completed.", class_="soft"),
             preference_stage(rows, validation, rounds, planned) if rounds else _other_stage(rows, validation, planned),
             _panel_table(before, after),
             _pairs(before, after),
@@ -121,7 +123,7 @@ def _tiles(rows: Rows, planned: int | None) -> Markup:
 def _charts(rows: Rows, validation: Rows) -> Markup:
     rewards = {name: points(rows, f"reward/{name}") for name in ["mean", *reward_names(rows)]}
     losses = [key for row in validation[:1] for key in row if key.startswith("loss")]
-    held_out = {key.removeprefix("loss/"): points(validation, key) for key in losses}
+    held_out = {key.removeprefix("loss/"): points_after(validation, key) for key in losses}
     figures = [
         line_chart("Reward", rewards),
         line_chart("Validation loss (nats a token)", held_out),
@@ -188,11 +190,12 @@ def _last_rollouts(stage: StageFolder) -> Markup:
     unjudged = [row for row in rows if row["score"] is None][:SAMPLES]
     sections = {"best": best, "worst": worst, "invalid": unjudged}
     parts = [
-        joined([tag("h3", f"Rollouts of step {shown[0]['step']}: {name}"), *map(_rollout, shown)])
+        joined([tag("h3", f"Rollouts of step {shown[0]['step'] + 1}: {name}"), *map(_rollout, shown)])
         for name, shown in sections.items()
         if shown
     ]
-    return joined(parts)
+    where = f"All of them are in rollouts/{files[-1].name}, whose number counts steps from 0."
+    return joined([*parts, tag("p", where, class_="soft")] if parts else [])
 
 
 def _rollout(row: Mapping[str, Any]) -> Markup:

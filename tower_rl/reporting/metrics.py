@@ -1,4 +1,4 @@
-"""The metrics of a stage: one JSON object a line, one line a step."""
+"""The metrics of a stage: one JSON object a line, one line a step, whose `step` counts from 0."""
 
 import json
 import math

@@ -54,8 +54,18 @@ def table_of(title: str, columns: Sequence[str], lines: Sequence[Markup]) -> Mar
 
 
 def points(rows: Rows, key: str) -> list[Point]:
-    """The values of a metric by step; none where it is missing or was not a number."""
-    return [(float(row["step"]), float(row[key])) for row in rows if row.get(key) is not None]
+    """The values of a metric by step, counted from 1; none where it is missing or was not a number."""
+    return [(shown_step(row), float(row[key])) for row in rows if row.get(key) is not None]
+
+
+def points_after(validation: Rows, key: str) -> list[Point]:
+    """The values of a validation's metric by the number of steps done, so that 12 is where `points` has the 12th step."""
+    return [(float(row["step"]), float(row[key])) for row in validation if row.get(key) is not None]
+
+
+def shown_step(row: Mapping[str, Any]) -> float:
+    """The step of a row of metrics.jsonl as people count, from 1; the file counts from 0."""
+    return float(row["step"]) + 1
 
 
 def lines(rows: Rows) -> list[Markup]:
@@ -67,7 +77,7 @@ def phases(rows: Rows) -> Markup:
     """Where the seconds of the steps went."""
     # A phase that a step lacks took no time; bars of all phases must stand at the same steps.
     series = {
-        phase: [(float(row["step"]), float(row.get(f"time/{phase}") or 0.0)) for row in rows]
+        phase: [(shown_step(row), float(row.get(f"time/{phase}") or 0.0)) for row in rows]
         for phase in PHASES
         if points(rows, f"time/{phase}")
     }

@@ -1,6 +1,6 @@
 """The section of the report on a preference stage: training, held-out pairs, and what the pairs of each round are like."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,22 @@ from typing import Any
 from tower_rl.data.preference.table import read_pairs
 from tower_rl.data.preference.types import Candidate, Pair
 from tower_rl.reporting import preference
-from tower_rl.reporting.charts import line_chart
+from tower_rl.reporting.charts import Point, line_chart
 from tower_rl.reporting.length_bias import length_warnings
 from tower_rl.reporting.markup import Markup, joined, tag
-from tower_rl.reporting.parts import Rows, block, lines, minutes, phases, points, steps_done, table, tiles
+from tower_rl.reporting.parts import (
+    Rows,
+    block,
+    lines,
+    minutes,
+    phases,
+    points,
+    points_after,
+    shown_step,
+    steps_done,
+    table,
+    tiles,
+)
 from tower_rl.reporting.rollouts import last_user_message
 from tower_rl.reporting.summary import change
 from tower_rl.reporting.text import figure
@@ -79,14 +91,14 @@ def _warning(rounds: Rows) -> Markup:
 
 def _charts(rows: Rows, validation: Rows) -> Markup:
     shares = {"under 0.1": "weight/under_0.1", "under 0.5": "weight/under_0.5", "over 1": "weight/over_1"}
-    rates = [(float(row["step"]), rate) for row in rows if (rate := preference.pairs_per_second(row)) is not None]
+    rates = [(shown_step(row), rate) for row in rows if (rate := preference.pairs_per_second(row)) is not None]
     figures = [
-        *(line_chart(title, {"training": points(rows, key), "held out": points(validation, key)}) for title, key in BOTH),
-        line_chart("Log-probability of training answers (nats)", _sides(rows, "logprob")),
-        line_chart("Log-probability of held-out answers (nats)", _sides(validation, "logprob")),
+        *(line_chart(title, {"training": points(rows, key), "held out": points_after(validation, key)}) for title, key in BOTH),
+        line_chart("Log-probability of training answers (nats)", _sides(points, rows, "logprob")),
+        line_chart("Log-probability of held-out answers (nats)", _sides(points_after, validation, "logprob")),
         line_chart("Weight of a pair", {"mean": points(rows, "weight/mean"), "standard deviation": points(rows, "weight/std")}),
         line_chart("Share of pairs by their weight", {name: points(rows, key) for name, key in shares.items()}, from_zero=True),
-        line_chart("Length (tokens, mean)", _sides(rows, "length"), from_zero=True),
+        line_chart("Length (tokens, mean)", _sides(points, rows, "length"), from_zero=True),
         line_chart("Pairs per second", {"pairs per second": rates}, from_zero=True),
         phases(rows),
         *lines(rows),
@@ -94,8 +106,8 @@ def _charts(rows: Rows, validation: Rows) -> Markup:
     return tag("div", *figures, class_="charts")
 
 
-def _sides(rows: Rows, metric: str) -> dict[str, list[tuple[float, float]]]:
-    return {side: points(rows, f"{metric}/{side}") for side in preference.SIDES}
+def _sides(read: Callable[[Rows, str], list[Point]], rows: Rows, metric: str) -> dict[str, list[Point]]:
+    return {side: read(rows, f"{metric}/{side}") for side in preference.SIDES}
 
 
 def _round(row: Mapping[str, Any]) -> Markup:

@@ -32,6 +32,11 @@ from tower_rl.reporting.text import figure, printable, shortened, span
 SAMPLES = 3
 SAMPLE_CHARACTERS = 160
 
+# Readable on light and dark terminals alike, whatever their colours: dim text vanishes on some, yellow on white.
+HEADING = "bold"
+NOTE = "italic"
+WARNING = "bold magenta"
+
 Cells = Sequence[str]
 
 
@@ -60,8 +65,8 @@ class Progress:
         if self._console.is_terminal:
             table = Table.grid(padding=(0, 2))
             for name, value in facts.items():
-                table.add_row(Text(name, style="dim"), Text(printable(value)))
-            self._console.print(Box(table, title=Text(printable(title), style="bold"), expand=False))
+                table.add_row(Text(name, style=HEADING), Text(printable(value)))
+            self._console.print(Box(table, title=Text(printable(title), style=HEADING), expand=False))
         else:
             self._line(title)
             for name, value in facts.items():
@@ -69,7 +74,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """One line about what happens now, e.g. `starting Ray ...`."""
-        self._line(text, "dim")
+        self._line(text, NOTE)
 
     def warning(self, text: str) -> None:
         """One line about what is not as it should be, though the run goes on."""
@@ -115,15 +120,15 @@ class Progress:
         """What the pairs of a round are like, from its row: lengths and scores by language pair, origins, what was dropped."""
         statistics = row["statistics"]
         self._line("")
-        self._line(preference.round_title(row), "bold")
+        self._line(preference.round_title(row), HEADING)
         if seconds := preference.seconds_line(row):
-            self._line(seconds, "dim")
+            self._line(seconds, NOTE)
         self._table(f"Pairs of round {row['round']}", preference.LANGUAGE_COLUMNS, preference.language_table(statistics))
         for side in preference.SIDES:
             self._line(preference.origins_line(side, statistics))
         self._line(preference.dropped_line(statistics))
         for warning in length_warnings(row):
-            self._line(f"Length bias. {warning}", "bold yellow")
+            self._line(f"Length bias. {warning}", WARNING)
 
     def preference_step(self, row: Mapping[str, Any], total: int) -> None:
         """One line for a step on pairs."""
@@ -172,13 +177,13 @@ class Progress:
 
     def _places(self, places: Mapping[str, str]) -> None:
         self._line("")
-        self._line("Where everything lies:", "bold")
+        self._line("Where everything lies:", HEADING)
         for name, place in places.items():
             self._line(f"  {name}: {place}")  # no table: a folded path cannot be copied
 
     def _sample(self, before: PanelEntry, after: PanelEntry) -> None:
         self._line("")
-        self._line(f"Prompt ({before['verifier']}): {_one_line(before['prompt'])}", "bold")
+        self._line(f"Prompt ({before['verifier']}): {_one_line(before['prompt'])}", HEADING)
         for name, entry in (("before", before), ("after ", after)):
             response = entry["responses"][0]
             score = "  -- " if response["score"] is None else f"{response['score']:5.2f}"
@@ -190,7 +195,7 @@ class Progress:
             return
         self._line("")
         if self._console.is_terminal:
-            table = Table(title=Text(printable(title), style="bold"), title_justify="left")
+            table = Table(title=Text(printable(title), style=HEADING), title_justify="left")
             for index, column in enumerate(columns):
                 table.add_column(column, justify="right" if index else "left", overflow="fold")
             for row in rows:

@@ -1,4 +1,4 @@
-"""The scored rollouts of a step, as parquet: one row a rollout."""
+"""The scored rollouts of a step, as parquet: one row a rollout. Steps count from 0."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -19,6 +19,7 @@ from verifiers.__main__ import option
 from verifiers.code import datasets
 from verifiers.code.datasets import Row
 from verifiers.code.passk import mean_pass_at_k
+from verifiers.pipes import quiet_pipes
 from verifiers.pool import Pool, Spec
 from verifiers.text import strict_json
 from verifiers.types import Task, Verdict
@@ -39,6 +40,7 @@ class WrongInput(ValueError):
     """What is wrong with the samples, and where."""
 
 
+@quiet_pipes()
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
     asked = _parser().parse_intermixed_args(arguments)

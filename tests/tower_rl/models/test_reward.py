@@ -76,6 +76,25 @@ def test_padded_batches_of_each_family(name: str) -> None:
         assert rewards(model, rows, budget) == pytest.approx(alone, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_loaded_models_keep_their_caps(name: str, folder: Path, tmp_path: Path) -> None:
+    """Each row alone, unpadded and with eager attention as the reference; only caps need that attention."""
+    family, changes = FAMILIES[name]
+    config = AutoConfig.for_model(family, **SIZES | changes, num_labels=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
+        rows = [torch.randint(3, 512, (length,)).tolist() for length in (40, 1, 90, 7, 41, 88, 2)]
+    model.save_pretrained(tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(folder / file, tmp_path)
+    with torch.no_grad():
+        alone = [float(model(input_ids=torch.tensor([row])).logits) for row in rows]
+    scorer = load_scorer(tmp_path, entry(), "cpu")
+    assert rewards(scorer.model, rows, 200) == pytest.approx(alone, abs=1e-4)
+    assert scorer.model.config._attn_implementation == ("eager" if "attn_logit_softcapping" in changes else "sdpa")
+
+
 def test_dropout_is_off(copy: Path) -> None:
     settings = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**settings, "attention_dropout": 0.5}))

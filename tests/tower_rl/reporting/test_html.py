@@ -67,9 +67,14 @@ def test_a_whole_run(folder: RunFolder, make_group: GroupMaker) -> None:
     write_rollouts(stage.rollouts(12), 12, [make_group("p", HOSTILE, *answers, (HOSTILE, None))], [[0.5] * 5 + [None]])
     folder.finish()
     page = checked(folder)
-    for part in ("13 / 40", "0.150", "0.500", "1.2", "100", "+0.500", "Seconds per phase", "Rollouts of step 12: invalid"):
+    for part in ("13 / 40", "0.150", "0.500", "1.2", "100", "+0.500", "Seconds per phase", "Rollouts of step 13: invalid"):
         assert part in page
     assert "stale" not in page and "Entropy" not in page
+    # the file's first row is step 1, the second step of the run
+    assert "generate: 2 s" in page and page.count("<title>step 2, ") == 2 and "<title>step 1, " not in page
+    assert "<title>kl, step 13: 1.2</title>" in page
+    assert "All of them are in rollouts/step-12.parquet, whose number counts steps from 0." in page
+    assert "from 0 in metrics.jsonl" in page
     assert page.count("score 0.40") == 1 and page.count("score 0.00") == 1  # with five, none is both best and worst
 
 

@@ -1,6 +1,7 @@
 """What the screen and the report show of preference stages."""
 
 import json
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -158,6 +159,23 @@ def test_the_pairs_of_a_round() -> None:
         "rejected: 100.0% on policy (100 policy@0)",
         "dropped: 12 pair: no gap, 3 answer: cut",
     ]
+
+
+def test_styles_are_readable_on_light_and_dark_terminals() -> None:
+    """Bold (1), italic (3) and magenta (35): neither dim text (2) nor a colour near white or black, such as yellow (33, 93)."""
+    out = StringIO()
+    progress = Progress(Console(file=out, width=100, force_terminal=True, color_system="truecolor", no_color=False))
+    progress.header("demo", {"model": "tiny"})
+    progress.note("starting Ray ...")
+    progress.pairs(round_row(languages={"en-de": gaps(100, chosen_longer=0.9)}))
+    progress.preference_summary([step(0)], [validation(0)], [round_row()], {"report": "r.html"})
+    assert "Length bias." in out.getvalue() and "starting Ray" in out.getvalue()
+    assert {code for codes in re.findall(r"\x1b\[([\d;]*)m", out.getvalue()) for code in codes.split(";")} == {
+        "0",
+        "1",
+        "3",
+        "35",
+    }
 
 
 def test_a_round_without_pairs() -> None:
@@ -346,6 +364,10 @@ def test_the_report_of_a_preference_stage(stage: StageFolder) -> None:
         assert part in page, part
     assert page.count('<div class="warning">') == 1 and "80% of 50 pairs (en-cs)" in page
     assert page.index('class="warning"') < page.index("<figure") < page.index("Round 1: by language pair")
+    # the 12th step of training and the validation after 12 steps stand at the same place
+    assert re.findall(r"(training|held out|chosen), step (\d+):", page) == [
+        *[("held out", "12"), ("training", "12")] * 4, *[("chosen", "12")] * 3,
+    ]  # fmt: skip
     assert charts(page) == [
         "Loss",
         "Accuracy (chosen has the greater reward)",

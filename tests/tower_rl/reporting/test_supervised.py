@@ -164,6 +164,9 @@ def test_the_report_of_a_supervised_stage(folder: RunFolder) -> None:
         "Seconds per phase",
     ):
         assert f"<figcaption><b>{chart}</b>" in page, chart
+    for end in ("loss, step 12: 2.9", "learning_rate, step 12: 0.0001", "loss, step 12: 3.125"):  # the last: validation
+        assert f"<title>{end}</title>" in page, end
+    assert "step 1, data" in page and "step 0, " not in page
     assert "<h3>Validation loss (nats a token)</h3>" in page
     for cell in ("4.1250", "3.1250", "-1.0000", "django/en-de", "75.1%"):
         assert f"<td>{cell}</td>" in page, cell

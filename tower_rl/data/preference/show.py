@@ -20,10 +20,12 @@ from tower_rl.data.preference.table import read_pairs
 from tower_rl.data.preference.types import Candidate, Pair
 from tower_rl.data.rows import DataError
 from tower_rl.data.show import PICTURES, natural
+from verifiers.pipes import quiet_pipes
 
 ROWS = 3
 
 
+@quiet_pipes()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and show the file; answers the exit code."""
     options = _parser().parse_args(arguments)
