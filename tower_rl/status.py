@@ -55,7 +55,8 @@ class Report:
         if self.at:
             return f"{self.work} {self.unit} {self.done} of {self.total}"
         of = f" of {self.total}" if self.total else ""
-        return f"{self.work} {self.done}{of} {self.unit}{'' if self.unit.isupper() or (self.done == 1 and not of) else 's'}"
+        single = self.unit.isupper() or (self.done == 1 and not of)
+        return f"{self.work} {self.done}{of} {self.unit}{'' if single else 'es' if self.unit.endswith('ch') else 's'}"
 
     @property
     def left_s(self) -> float | None:

@@ -151,7 +151,7 @@ class Data(Section):
     cache: str = "~/.cache/tower-rl/data"
     """Where prepared corpora are kept, by the digest of all that they depend on; on a cluster a folder that all nodes see."""
     stall_timeout_s: Seconds = 600.0
-    """Deadline of a preparation of corpora in which nothing goes on."""
+    """Seconds without any progress after which the preparation of corpora is given up."""
 
 
 class Rollout(Section):
@@ -178,9 +178,9 @@ class Rollout(Section):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of a GPU's memory for an engine."""
     request_timeout_s: Seconds = 300.0
-    """Deadline of one prompt's group."""
+    """Seconds without any progress (tokens sampled) after which an engine is given up."""
     start_timeout_s: Seconds = 600.0
-    """Deadline of an engine's start."""
+    """Seconds without any progress (megabytes read) after which the start of an engine is given up."""
 
 
 class Lora(Section):
@@ -223,9 +223,9 @@ class Policy(Section):
     lora: Lora | None = None
     """Train low-rank adapters instead of all weights."""
     step_timeout_s: Seconds = 900.0
-    """Deadline of one update, checkpoint or load."""
+    """Seconds without any progress (micro-batches, layers sent, megabytes of a checkpoint) after which ranks are given up."""
     start_timeout_s: Seconds = 300.0
-    """Deadline of the trainers' start."""
+    """Seconds without any progress (megabytes read) after which the start of the trainers is given up."""
 
 
 class Reference(Section):
@@ -236,7 +236,7 @@ class Reference(Section):
     zero_stage: Literal[0, 3] = 0
     """0: each actor has a whole copy. 3: all of them share one, of which each holds a part; they gather it layer by layer."""
     timeout_s: Seconds = 600.0
-    """Deadline of the start, and of the batches of a step."""
+    """Seconds without any progress (megabytes read, micro-batches scored) after which the reference is given up."""
 
 
 class LeafVerifier(Section):
@@ -274,7 +274,7 @@ class RewardModel(Section):
     batch_tokens: Positive = 8192
     """Most tokens in one forward pass, padding counted."""
     timeout_s: Seconds = 600.0
-    """Deadline of the model's start, and of one group's rewards, waiting behind other groups included."""
+    """Seconds without any progress (megabytes read, batches scored) after which the model is given up."""
 
 
 class CompositeVerifier(Section):
@@ -324,7 +324,7 @@ class Verification(Section):
     max_invalid_rate: Share = 0.05
     """Share of invalid verdicts in a step above which the run stops."""
     timeout_s: Seconds = 900.0
-    """Deadline of one group's verdicts, waiting behind other groups included."""
+    """Seconds without any progress (verdicts) after which the verifiers' processes are given up."""
 
 
 class Evaluation(Section):

@@ -171,7 +171,7 @@ class Progress:
     def _go_on(self, row: Mapping[str, Any], total: int) -> None:
         """Take down that a step is done."""
         done = int(row["step"]) + 1
-        self._seconds.append(row["time/step"])
+        self._seconds.append(row.get("time/step") or 0.0)
         left = (total - done) * median(self._seconds[-5:])
         self._position = f"step {done + 1} of {total}, about {span(left)} left" if done < total else ""
 

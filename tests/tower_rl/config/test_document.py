@@ -35,7 +35,7 @@ def test_every_key_is_described(section: type[Section]) -> None:
         "| `seed` | whole number | `0` | >= 0 | Seed of the data order, of sampling and of training. |",
         "| `weights` | mapping: name to number | `{}` | each > 0 |",
         "| `system_prompt` | text or null | `null` |  |",
-        "| `dtype` | choice | `bfloat16` | `bfloat16`, `float32` |",
+        "| `dtype` | choice | `auto` | `auto`, `bfloat16`, `float32` |",
         "| `betas` | list of number | `[0.9, 0.999]` | each >= 0, <= 1 |",
         "| `gates` | list of text | `[]` |  |",
         "| `mismatch` | mapping | its defaults |  |",

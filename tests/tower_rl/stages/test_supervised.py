@@ -166,7 +166,11 @@ def test_checkpoints_at_every_third_step_and_the_last_of_which_two_are_kept(tmp_
     folder = run(tmp_path, Notes())
     assert saved == ["step-3", "step-6", "step-9", "step-10"]
     assert [path.name for path in sorted((folder.path / "checkpoints").iterdir())] == ["step-10", "step-9"]
-    assert checkpoint.read_state(checkpoint.latest(folder.path)) == {"step": 10, "feed": {"given": 55, "name": "feed"}}
+    assert checkpoint.read_state(checkpoint.latest(folder.path)) == {
+        "step": 10,
+        "dtype": "float32",
+        "feed": {"given": 55, "name": "feed"},
+    }
 
 
 @pytest.mark.parametrize("dies_at", [0, 2, 3, 4, 5, 8, 9])
