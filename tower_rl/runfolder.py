@@ -52,7 +52,7 @@ MAY_CHANGE = (
 """Keys that a resumed run may change. Not `verifiers.*.timeout_s`: it decides which responses fail."""
 MAY_GROW = "stages.*.steps"
 DTYPES = ("model.dtype", "verifiers.*.dtype")
-"""Keys that may be left open, and may name what was chosen when they were."""
+"""Keys that may be left open: a run goes on in the dtype that was chosen when it began."""
 AUTO = "auto"
 
 
@@ -319,11 +319,12 @@ def _prepare(path: Path, config: Config, config_text: str, mode: Mode) -> dict[s
 
 def _check_same_meaning(saved: Any, new: Any, dtype: str) -> None:
     """Raise RunFolderError if a configuration means another run than the saved one, which computes in `dtype`."""
-    old_values, new_values = dict(_leaves(saved)), dict(_leaves(new))
+    old_values = {key: dtype if _is_dtype(key) and value == AUTO else value for key, value in _leaves(saved)}
+    new_values = dict(_leaves(new))
     differing = [
         f"{key} (was {old_values.get(key)!r}, now {new_values.get(key)!r})"
         for key in sorted(old_values.keys() | new_values.keys())
-        if old_values.get(key) != new_values.get(key) and not _may_change(key, old_values.get(key), new_values.get(key), dtype)
+        if old_values.get(key) != new_values.get(key) and not _may_change(key, old_values.get(key), new_values.get(key))
     ]
     if differing:
         raise RunFolderError(
@@ -331,9 +332,13 @@ def _check_same_meaning(saved: Any, new: Any, dtype: str) -> None:
         )
 
 
-def _may_change(key: str, old: Any, new: Any, dtype: str) -> bool:
-    if any(fnmatchcase(key, pattern) for pattern in DTYPES):
-        return new in (AUTO, None) or (old in (AUTO, None) and new == dtype)
+def _is_dtype(key: str) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in DTYPES)
+
+
+def _may_change(key: str, old: Any, new: Any) -> bool:
+    if _is_dtype(key):
+        return bool(new == AUTO)
     if fnmatchcase(key, MAY_GROW):
         return isinstance(old, int) and isinstance(new, int) and new > old
     return any(fnmatchcase(key, pattern) for pattern in MAY_CHANGE)

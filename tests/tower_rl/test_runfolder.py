@@ -178,3 +178,39 @@ def test_rollouts_past_a_checkpoint_are_set_aside_not_lost(tmp_path: Path) -> No
     kept = tmp_path / "run" / "stages" / "0-rl" / "rollouts"
     assert sorted(path.name for path in kept.glob("*.parquet")) == ["step-0.parquet", "step-1.parquet", "step-2.parquet"]
     assert sorted(path.read_text() for path in (kept / "superseded-by-attempt-2").iterdir()) == ["3", "4"]
+
+
+def with_dtype(folder: Path, dtype: str) -> dict[str, Any]:
+    values = settings(folder)
+    values["model"]["dtype"] = dtype
+    values["verifiers"]["liked"] = {"reward_model": "/somewhere", "dtype": dtype}
+    return values
+
+
+def test_a_run_keeps_the_dtype_that_it_began_with(tmp_path: Path) -> None:
+    with create(with_dtype(tmp_path, "auto"), Mode.NEW) as folder:
+        assert folder.dtype is None
+        folder.record_precision("float32", "this CPU has no bfloat16 products")
+        assert folder.precision == "float32: this CPU has no bfloat16 products"
+    for dtype in ("auto", "float32", "auto"):
+        with pytest.raises(RunFolderError, match=r"model\.dtype \(was 'float32', now 'bfloat16'\)"):
+            create(with_dtype(tmp_path, "bfloat16"), Mode.RESUME)
+        with create(with_dtype(tmp_path, dtype), Mode.RESUME) as folder:
+            assert folder.dtype == "float32" and folder.precision.endswith("no bfloat16 products")
+
+
+def test_a_dtype_that_was_not_chosen_yet_is_chosen_later(tmp_path: Path) -> None:
+    with create(with_dtype(tmp_path, "auto"), Mode.NEW):
+        pass
+    with create(with_dtype(tmp_path, "auto"), Mode.RESUME) as folder:
+        assert folder.dtype is None
+
+
+def test_a_run_of_an_older_version_goes_on_in_its_dtype(tmp_path: Path) -> None:
+    """Its configuration names a dtype, where today's leaves it open, and its manifest has none."""
+    with create(with_dtype(tmp_path, "bfloat16"), Mode.NEW):
+        pass
+    with create(with_dtype(tmp_path, "auto"), Mode.RESUME) as folder:
+        assert folder.precision == "bfloat16: as the run began"
+    with create(with_dtype(tmp_path, "auto"), Mode.RESUME) as folder:  # whose configuration was written meanwhile
+        assert folder.dtype == "bfloat16"
