@@ -1,9 +1,12 @@
 """What a run would place where, in words. Needs no cluster."""
 
 from clusters.forecast import forecast
-from clusters.placement import PLENTY, slots
+from clusters.pace import cpu_rate, stage_seconds
+from clusters.placement import PLENTY, layout, slots
 from tower_rl.config.schema import Config, Stage
 from tower_rl.config.stages import PreferenceStage, RlvrStage, SupervisedStage
+from tower_rl.models.precision import Precision, choose, measure, warning
+from tower_rl.reporting.text import span
 
 
 def describe(config: Config) -> str:
@@ -12,8 +15,24 @@ def describe(config: Config) -> str:
     for index, stage in enumerate(config.stages):
         lines += ["", f"stage {index}-{stage.name} ({stage.kind}): {stage.steps} steps, checkpoint every {stage.save_every}"]
         lines += _of_stage(config, stage)
-    lines += forecast(config)
+    lines += ["", *_here(config), *forecast(config)]
     return "\n".join(lines)
+
+
+def _here(config: Config) -> list[str]:
+    """The lines about this machine: the dtype that a run has here, and what it would take without GPUs."""
+    found = measure()
+    asked = config.model.dtype
+    chosen = choose([found]) if asked == "auto" else Precision(asked, "as configured")
+    lines = [f"on this machine {chosen}"]
+    if told := warning(chosen.dtype, [found]):
+        lines.append(f"  warning: {told}")
+    if found.device == "CPU" and layout(slots(config, PLENTY), config.cluster.gpus_per_node).one_node:
+        flops = cpu_rate(chosen.dtype)
+        times = [(stage.name, stage_seconds(config, stage, flops)) for stage in config.stages]
+        told = ", ".join(f"{name} about {span(seconds)}" for name, seconds in times if seconds is not None)
+        lines.append(f"  without GPUs, at {flops / 1e9:,.0f} GFLOP/s: {told or 'nobody knows how long it takes'}")
+    return lines
 
 
 def _of_stage(config: Config, stage: Stage) -> list[str]:

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from clusters.build import Place
-from tower_rl.config.schema import Config, LeafVerifier
+from clusters.pace import cpu_rate, stage_seconds
+from tower_rl.config.job import in_ray_job
+from tower_rl.config.schema import Config, LeafVerifier, Stage
 from tower_rl.data.chat import render
 from tower_rl.data.rows import DataError
 from tower_rl.data.stream import PromptStream
@@ -15,6 +18,7 @@ from tower_rl.models.load import load_tokenizer, local_folder
 from tower_rl.protocols import Generator, VerifierPool
 from tower_rl.reporting.panel import write_panel
 from tower_rl.reporting.progress import Progress
+from tower_rl.reporting.text import span
 from tower_rl.runfolder import RunFolder, StageFolder
 from tower_rl.stages.clock import Clock
 from tower_rl.stages.sampling import check_verdicts, sample
@@ -61,6 +65,14 @@ async def panel(
         scored = await sample(generator, verifiers, prompts, config.evaluation.samples, Clock())
         write_panel(path, scored)
         check_verdicts(scored, config.verification.max_invalid_rate)
+
+
+def expected(config: Config, stage: Stage) -> dict[str, str]:
+    """Say how long a stage takes here, for its header; nothing where that is not known: on GPUs, and on clusters."""
+    if config.cluster.address != "local" or in_ray_job() or torch.cuda.is_available():
+        return {}
+    seconds = stage_seconds(config, stage, cpu_rate(config.model.dtype))
+    return {} if seconds is None else {"time": f"about {span(seconds)} on this machine"}
 
 
 def places(folder: RunFolder, stage_folder: StageFolder, steps: int, own: Mapping[str, Path]) -> dict[str, str]:

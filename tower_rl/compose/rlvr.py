@@ -6,7 +6,7 @@ from dataclasses import replace
 from clusters.build import rlvr_parts
 from clusters.connect import connect
 from clusters.placement import cluster_slots, slots
-from tower_rl.compose.common import panel, places, prompted
+from tower_rl.compose.common import expected, panel, places, prompted
 from tower_rl.config.schema import Config
 from tower_rl.config.stages import RlvrStage
 from tower_rl.data.stream import PromptStream
@@ -71,6 +71,7 @@ def _header(config: Config, stage: RlvrStage, folder: RunFolder, progress: Progr
         "model": config.model.path,
         "dtype": folder.precision,
         "steps": f"{stage.steps} of {size}",
+        **expected(config, stage),
         "verifiers": ", ".join(config.verifiers),
         "folder": str(folder.path),
     }

@@ -11,7 +11,7 @@ from actors.streams import streamed
 from actors.supervised import Settings, Streaming, fit
 from clusters.connect import connect
 from clusters.placement import gpus_for_ranks
-from tower_rl.compose.common import places
+from tower_rl.compose.common import expected, places
 from tower_rl.config.schema import Config
 from tower_rl.config.stages import CptStage, SftStage
 from tower_rl.data.corpus import recipe
@@ -31,6 +31,7 @@ def run(config: Config, stage: CptStage | SftStage, index: int, folder: RunFolde
         "model": config.model.path,
         "dtype": folder.precision,
         "steps": f"{stage.steps} of {size}",
+        **expected(config, stage),
         "corpora": ", ".join(config.data.corpora),
         "folder": str(folder.path),
     }
