@@ -108,7 +108,7 @@ def ending_stalled(watches: Sequence[Watch], limit: Limit) -> Iterator[list[Dead
     def look() -> None:
         since = 0.0
         while not end.wait(READ_EVERY_S):
-            moved = max(since, *(watch.moved() for watch in watches))
+            moved = max([since, *(watch.moved() for watch in watches)])
             if 0 < moved < time.monotonic() - limit.seconds:
                 seen.append(limit.gave_up(", ".join(watch.name for watch in watches), stalled(watches)))
                 slowest = min(watches, key=Watch.moved)

@@ -89,13 +89,13 @@ def _run(config: "Config", *, resume: bool, fresh: bool) -> int:
     except (DataError, ModelError, CheckpointError, WrongOption, BrokenPlugin) as error:
         return _refuse(error)
     except RunError as error:
-        print(f"the run stopped: {error}\nwhat it made is in {folder.path}; go on with --resume", file=sys.stderr)
+        print(f"the run stopped: {error}\nwhat it made is in {folder.path}; {_how_to_go_on(folder)}", file=sys.stderr)
         return 1
     except Stopped as stop:
         print(f"{stop}, with a checkpoint; go on with --resume (run folder {folder.path})", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print(f"interrupted; go on with --resume (run folder {folder.path})", file=sys.stderr)
+        print(f"interrupted; {_how_to_go_on(folder)} (run folder {folder.path})", file=sys.stderr)
         return 130
     finally:
         write_report(folder.path)
@@ -118,6 +118,11 @@ def _stage(config: "Config", index: int, folder: "RunFolder", progress: "Progres
         from tower_rl.compose import supervised
 
         supervised.run(config, stage, index, folder, progress)
+
+
+def _how_to_go_on(folder: "RunFolder") -> str:
+    newest = folder.newest_checkpoint()
+    return f"go on with --resume, {'from the beginning: there is no checkpoint yet' if newest is None else f'from {newest}'}"
 
 
 def _refuse(error: Exception) -> int:

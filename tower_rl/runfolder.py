@@ -213,6 +213,11 @@ class RunFolder:
         }
         self._write_manifest()
 
+    def newest_checkpoint(self) -> Path | None:
+        """Return the complete checkpoint that a resumed run goes on from, relative to the folder; None where there is none."""
+        found = [path for stage in stage_folders(self.path) if (path := checkpoint.latest(stage)) is not None]
+        return found[-1].relative_to(self.path) if found else None
+
     def finish(self) -> None:
         """Marks the run finished."""
         self._end("finished", "")
