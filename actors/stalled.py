@@ -25,7 +25,7 @@ STACK_SIGNAL = signal.SIGUSR2
 """At it a process writes the stacks of its threads (actors.process.log_to), even while C code keeps Python from running."""
 WITHIN_S = 5.0
 """Seconds that a process has to answer."""
-LOG_LINES = 8
+LOG_LINES, LOG_BYTES = 8, 2**16
 SHOWN = 4
 """Processes of which an error tells."""
 READ_EVERY_S = 0.5
@@ -176,7 +176,9 @@ def _grown(path: Path, seconds: float) -> bool:
 
 def _log_end(log: Path) -> list[str]:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return ["  (there is no log)"]
     shown = [re.sub(r"\x1b\[[0-9;]*m", "", line.rpartition("\r")[2]) for line in lines if line.strip()][-LOG_LINES:]
