@@ -45,7 +45,7 @@ def start(tmp_path):
 
 def test_the_silent_one_is_ended_and_told_of(start, tmp_path):
     """Once the other one hangs, too: as long as any moves, all are waited for."""
-    first, second = watches = [Watch(name, tmp_path / f"{name}.log") for name in ("rank-0", "rank-1")]
+    watches = [Watch(name, tmp_path / f"{name}.log") for name in ("rank-0", "rank-1")]
     with ending_stalled(watches, Limit(1.0, "policy.step_timeout_s")) as seen:
         stuck, _ = start("rank-0", 3)
         busy, _ = start("rank-1", 20)
@@ -58,7 +58,7 @@ def test_the_silent_one_is_ended_and_told_of(start, tmp_path):
     assert lines[0] == ("gave up waiting for rank-0, rank-1 after 1 s without progress (policy.step_timeout_s); last heard:")
     assert lines[1].startswith("  rank-0: training 2 of 100 micro-batches, ")
     assert lines[2].startswith("  rank-1: training 19 of 100 micro-batches, ")
-    assert lines[3:] == [f"the end of {first.log}:", "  begun"]
+    assert lines[3:] == [f"the end of {watches[0].log}:", "  begun"]
 
 
 def test_who_has_not_begun_is_waited_for(tmp_path):
