@@ -6,11 +6,9 @@ tower_rl.models.engine: weights and activations in bfloat16 or float32, optimize
 
 from clusters.shapes import Shape
 from tower_rl.config.schema import Policy
+from tower_rl.models.zero import REDUCED
 
 GIB = 2**30
-
-REDUCED = 500_000_000
-"""Most elements of DeepSpeed's buffer for gradients on their way (tower_rl.models.engine)."""
 
 LIVE, PREFETCHED = 1_000_000_000, 50_000_000
 """Elements that DeepSpeed keeps gathered, and gathers ahead, at ZeRO 3 (its defaults of `stage3_max_live_parameters` and
