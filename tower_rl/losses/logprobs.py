@@ -103,8 +103,7 @@ class _ChunkedLogprob(torch.autograd.Function):
             del logits  # before the next chunk's are made
             logits = hidden[part] @ weight.T
             _write_measures(logits, targets[part], places, temperature, softcap, measure)
-        # The backward pass begins with the last chunk, while these may stand; a measure overwrites those in float32.
-        ctx.last = [] if logits is None or logits.dtype == torch.float32 else [logits]
+        ctx.last = [] if logits is None else [logits]  # the backward pass begins with the last chunk
         logprobs, normalizers, *others = answers
         ctx.save_for_backward(hidden, weight, targets, normalizers)
         ctx.chunk, ctx.temperature, ctx.softcap = chunk, temperature, softcap
@@ -135,7 +134,7 @@ def _write_measures(
     logits: Tensor, targets: Tensor, places: list[Tensor], temperature: float, softcap: float | None, measure: Measure
 ) -> None:
     for rows, wanted, *columns in at_once(logits, targets, *places):
-        scores, _ = _scores(rows, temperature, softcap)
+        scores, _ = _scores(rows.to(torch.float32, copy=True), temperature, softcap)  # a measure overwrites them
         for column, values in zip(columns, measure(scores, wanted), strict=True):
             column.copy_(values)
 
