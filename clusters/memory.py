@@ -80,10 +80,10 @@ def step_peak(shape: Shape, policy: Policy, width: int) -> dict[str, float]:
 def pass_peak(shape: Shape, policy: Policy, width: int, rows: int | None = None) -> dict[str, float]:
     """Bytes that a forward and backward pass makes, at the worse of two moments.
 
-    The backward pass begins in the head: all that was kept, the gradient of the head (a float32 sum and the product that is
-    added to it), the logits of a chunk. Then come the layers: with checkpointing one layer in full again, the gradients inside
-    its MLP (3 F and D a token), and the gradient of a tied head, which waits for that of the embedding. Gemma's norms
-    have two more gradients in float32 (found by measuring).
+    The backward pass begins in the head: all that was kept, the gradient of the head (a float32 sum and, in bfloat16, the
+    product that is added to it), the logits of a chunk. Then come the layers: with checkpointing one layer in full again, the
+    gradients inside its MLP (3 F and D a token), and the gradient of a tied head, which waits for that of the embedding. Gemma's
+    norms have two more gradients in float32 (found by measuring).
 
     Args:
         shape: of the model.
@@ -102,7 +102,7 @@ def pass_peak(shape: Shape, policy: Policy, width: int, rows: int | None = None)
     in_head = {
         "activations": kept[0] + last,
         "attention": kept[1],
-        "gradient of the head": shape.embedding * (4 + width) if policy.lora is None else 0,
+        "gradient of the head": shape.embedding * (4 if width == 4 else 4 + width) if policy.lora is None else 0,
         "logits of a chunk": logits(shape, policy.logprob_chunk, rows, width),
     }
     in_layers = {
