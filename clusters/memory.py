@@ -6,11 +6,9 @@ tower_rl.models.engine: weights and activations in bfloat16 or float32, optimize
 
 from clusters.shapes import Shape
 from tower_rl.config.schema import Policy
+from tower_rl.models.zero import REDUCED, effective_stage
 
 GIB = 2**30
-
-REDUCED = 500_000_000
-"""Most elements of DeepSpeed's buffer for gradients on their way (tower_rl.models.engine)."""
 
 LIVE, PREFETCHED = 1_000_000_000, 50_000_000
 """Elements that DeepSpeed keeps gathered, and gathers ahead, at ZeRO 3 (its defaults of `stage3_max_live_parameters` and
@@ -20,7 +18,8 @@ LIVE, PREFETCHED = 1_000_000_000, 50_000_000
 def training_states(shape: Shape, policy: Policy, width: int) -> dict[str, float]:
     """Bytes of a rank that stand for the whole run (ZeRO, arXiv:1910.02054, figure 1).
 
-    Stage 1 divides the optimizer's states by N, stage 2 the gradients too, stage 3 the weights too.
+    Stage 1 divides the optimizer's states by N, stage 2 the gradients too, stage 3 the weights too. Weights in float32 are their
+    own master weights.
 
     Args:
         shape: of the model.
@@ -28,15 +27,16 @@ def training_states(shape: Shape, policy: Policy, width: int) -> dict[str, float
         width: bytes of a weight.
 
     Returns:
-        weights, gradients (float32 sums; in the weights' dtype at stage 0), optimizer (float32 master weights and two moments).
+        weights, gradients (float32 sums; in the weights' dtype at stage 0), optimizer (two moments, and float32
+        master weights of bfloat16 ones).
     """
     trained = shape.parameters if policy.lora is None else shape.adapters(policy.lora.rank)
     held = shape.parameters + (0 if policy.lora is None else trained)
-    stage, ranks = policy.zero_stage, policy.workers
+    stage, ranks = effective_stage(policy, width, policy.workers), policy.workers
     return {
         "weights": held * width / (ranks if stage == 3 else 1),
         "gradients": trained * (width if stage == 0 else 4) / (ranks if stage >= 2 else 1),
-        "optimizer": trained * 12 / (ranks if stage >= 1 else 1),
+        "optimizer": trained * (8 if width == 4 else 12) / (ranks if stage >= 1 else 1),
     }
 
 
@@ -56,12 +56,12 @@ def layer_activations(shape: Shape, tokens: int, width: int) -> tuple[float, flo
 def step_peak(shape: Shape, policy: Policy, width: int) -> dict[str, float]:
     """Bytes of a rank that come on top of its states in an update, at the worst of three moments.
 
-    Two are those of `pass_peak`. In the third the last gradients are there: they are reduced in the weights' dtype (stages 1 and
-    2), or copied for the optimizer's step (in float32 at stages 0 and 3).
+    Two are those of `pass_peak`. In the third the last gradients are there: they are reduced in the weights' dtype (stage 2), or
+    copied in float32 for the optimizer's step or for being reduced (stages 0 and 3); one rank with float32 weights is spared it.
 
-    What DeepSpeed 0.19 adds to ZeRO's states, found by measuring: at stage 1 gradients in the weights' dtype stand beside their
-    float32 sums until the step; at stages 2 and 3 there is a buffer for gradients, as large as the model or `REDUCED`; at stage
-    3 what was gathered stands twice for a while, as it came and in the parameters' shape.
+    What DeepSpeed 0.19 adds to ZeRO's states, found by measuring: at stage 1 gradients in bfloat16 stand beside their float32
+    sums until the step; at stages 2 and 3, and with float32 weights at stage 1, there is a buffer for gradients, as large as the
+    model or `REDUCED`; at stage 3 what was gathered stands twice for a while, as it came and in the parameters' shape.
 
     Args:
         shape: of the model.
@@ -69,20 +69,21 @@ def step_peak(shape: Shape, policy: Policy, width: int) -> dict[str, float]:
         width: bytes of a weight and of an activation.
     """
     trained = shape.parameters if policy.lora is None else shape.adapters(policy.lora.rank)
-    reduced = min(REDUCED, trained) * width
-    beside = (4 * trained, trained * width + reduced, reduced, 4 * trained / policy.workers)
-    in_passes = pass_peak(shape, policy, width) | _beside_passes(shape, policy, trained, width)
-    bucket = {"reduction bucket": reduced} if policy.zero_stage >= 2 else {}
-    return max(in_passes, {"gradients on their way": beside[policy.zero_stage]}, key=_total) | bucket
+    stage, reduced = effective_stage(policy, width, policy.workers), min(REDUCED, trained) * width
+    alone = policy.workers == 1 and width == 4
+    beside = (0 if alone else 4 * trained, 0, reduced, 4 * trained / policy.workers)
+    in_passes = pass_peak(shape, policy, width) | _beside_passes(shape, stage, trained, width)
+    bucket = {"reduction bucket": reduced} if stage >= 2 or (stage, width) == (1, 4) else {}
+    return max(in_passes, {"gradients on their way": beside[stage]}, key=_total) | bucket
 
 
 def pass_peak(shape: Shape, policy: Policy, width: int, rows: int | None = None) -> dict[str, float]:
     """Bytes that a forward and backward pass makes, at the worse of two moments.
 
-    The backward pass begins in the head: all that was kept, the gradient of the head (a float32 sum and the product that is
-    added to it), the logits of a chunk. Then come the layers: with checkpointing one layer in full again, the gradients inside
-    its MLP (3 F and D a token), and the gradient of a tied head, which waits for that of the embedding. Gemma's norms
-    have two more gradients in float32 (found by measuring).
+    The backward pass begins in the head: all that was kept, the gradient of the head (a float32 sum and, in bfloat16, the
+    product that is added to it), the logits of a chunk. Then come the layers: with checkpointing one layer in full again, the
+    gradients inside its MLP (3 F and D a token), and the gradient of a tied head, which waits for that of the embedding. Gemma's
+    norms have two more gradients in float32 (found by measuring).
 
     Args:
         shape: of the model.
@@ -101,7 +102,7 @@ def pass_peak(shape: Shape, policy: Policy, width: int, rows: int | None = None)
     in_head = {
         "activations": kept[0] + last,
         "attention": kept[1],
-        "gradient of the head": shape.embedding * (4 + width) if policy.lora is None else 0,
+        "gradient of the head": shape.embedding * (4 if width == 4 else 4 + width) if policy.lora is None else 0,
         "logits of a chunk": logits(shape, policy.logprob_chunk, rows, width),
     }
     in_layers = {
@@ -116,11 +117,11 @@ def _total(kinds: dict[str, float]) -> float:
     return sum(kinds.values())
 
 
-def _beside_passes(shape: Shape, policy: Policy, trained: int, width: int) -> dict[str, float]:
+def _beside_passes(shape: Shape, stage: int, trained: int, width: int) -> dict[str, float]:
     """What stands in forward and backward passes because of the ZeRO stage."""
-    if policy.zero_stage == 1:
+    if (stage, width) == (1, 2):
         return {"gradients before they are summed": trained * width}
-    if policy.zero_stage < 3:
+    if stage < 3:
         return {}
     largest = max(shape.hidden * shape.intermediate, shape.embedding)  # modules are gathered one by one
     live, coming = (min(shape.parameters, max(most, largest)) for most in (LIVE, PREFETCHED))
@@ -165,4 +166,5 @@ def loading_host(shape: Shape, ranks: int, zero_stage: int, width: int) -> float
 def checkpoint(shape: Shape, policy: Policy, width: int) -> float:
     """Bytes of one checkpoint: the exported model, the weights and the optimizer's states."""
     trained = shape.parameters if policy.lora is None else shape.adapters(policy.lora.rank)
-    return shape.parameters * width * 2 + trained * 12
+    masters = width == 2 or effective_stage(policy, width, policy.workers) > 0
+    return shape.parameters * width * 2 + trained * (12 if masters else 8)

@@ -7,6 +7,11 @@ CASES = {f"ZeRO {stage}{', checkpointing' * again}": (stage, again) for stage in
 FEW = "few tokens"
 """The optimizer's step is the worst moment."""
 CASES |= {f"ZeRO {stage}, {FEW}": (stage, False) for stage in (0, 1, 3)}
+CASES |= {f"ZeRO {stage}, {each}float32": (stage, False) for stage in range(4) for each in ("", f"{FEW}, ")}
+
+
+def dtype(name: str) -> str:
+    return "float32" if "float32" in name else "bfloat16"
 
 
 def policy(name: str, world: int) -> Policy:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from helpers import Standing, prompt, rollout
-from memory_cases import CASES, PROMPT, policy
+from memory_cases import CASES, PROMPT, dtype, policy
 
 from tower_rl.batching import assemble
 from tower_rl.config.schema import Policy
@@ -21,7 +21,7 @@ from tower_rl.models.trainer import Trainer
 from tower_rl.types import Group
 
 
-def measure(folder: Path, asked: Policy, rank: int) -> int:
+def measure(folder: Path, weights: str, asked: Policy, rank: int) -> int:
     rng, groups = np.random.default_rng(0), []
     for i in range(2 * asked.workers):  # two micro-batches a rank
         count = asked.tokens_per_micro_batch - PROMPT
@@ -33,7 +33,7 @@ def measure(folder: Path, asked: Policy, rank: int) -> int:
     assert len(batch.micro_batches) == 2
     objective = Objective("vanilla", "token-mean", 0.2, 0.2, 0.0, "k3")
     with Standing() as standing:
-        trainer = Trainer(folder, "bfloat16", asked, seed=0)
+        trainer = Trainer(folder, weights, asked, seed=0)
         trainer.update(batch, objective, 1e-4)
         standing.peak = 0
         trainer.update(batch, objective, 1e-4)
@@ -46,8 +46,8 @@ def main(folder: Path, output: Path) -> None:
     torch.set_num_threads(1)
     join(0)
     rank, world = dist.get_rank(), dist.get_world_size()
-    found = {name: measure(folder, policy(name, world), rank) for name in CASES}
-    (output / f"{rank}.json").write_text(json.dumps(found))
+    found = {name: measure(folder, dtype(name), policy(name, world), rank) for name in CASES}
+    (output / f"{world}-{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
 

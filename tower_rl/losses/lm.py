@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tower_rl.losses.rows import at_once, capped
+from tower_rl.losses.rows import add_product, at_once, capped
 
 
 class LmHead(nn.Module):
@@ -59,14 +59,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # chunks add up in float32
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        buffer = weight.new_empty(min(chunk, len(hidden)), len(weight))
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            logits = hidden[part] @ weight.T
+            logits = torch.mm(hidden[part], weight.T, out=buffer[: len(hidden[part])])
             losses[part] = _losses_and_gradients(logits, targets[part], softcap)
             if grad_hidden is not None:
                 grad_hidden[part] = logits @ weight
             if grad_weight is not None:
-                grad_weight += logits.T @ hidden[part]
+                add_product(grad_weight, logits.T, hidden[part])
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(losses)

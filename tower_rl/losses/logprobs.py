@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tower_rl.losses.rows import at_once, capped
+from tower_rl.losses.rows import add_product, at_once, capped
 
 Measure = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """[m, V] scores (its own to overwrite) and [m, 1] targets to columns: log-probabilities, normalizers, whatever else."""
@@ -96,15 +96,13 @@ class _ChunkedLogprob(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         # Made first: small results kept between large temporaries would leave holes in a CPU's heap that nothing fits again.
         answers = [torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(columns)]
-        logits = None
+        # One for all chunks: each of its own would be memory that is faulted in anew.
+        buffer = weight.new_empty(min(chunk, len(hidden)), len(weight))
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            places = [answer[part] for answer in answers]
-            del logits  # before the next chunk's are made
-            logits = hidden[part] @ weight.T
-            _write_measures(logits, targets[part], places, temperature, softcap, measure)
-        # The backward pass begins with the last chunk, while these may stand; a measure overwrites those in float32.
-        ctx.last = [] if logits is None or logits.dtype == torch.float32 else [logits]
+            logits = torch.mm(hidden[part], weight.T, out=buffer[: len(hidden[part])])
+            _write_measures(logits, targets[part], [answer[part] for answer in answers], temperature, softcap, measure)
+        ctx.last = [buffer]  # the backward pass begins with the last chunk, whose logits it holds
         logprobs, normalizers, *others = answers
         ctx.save_for_backward(hidden, weight, targets, normalizers)
         ctx.chunk, ctx.temperature, ctx.softcap = chunk, temperature, softcap
@@ -118,16 +116,20 @@ class _ChunkedLogprob(torch.autograd.Function):
         # Several chunks add up in float32; a single one needs no sum.
         total = torch.float32 if len(hidden) > ctx.chunk else weight.dtype
         grad_weight = torch.zeros_like(weight, dtype=total) if ctx.needs_input_grad[1] else None
+        made = bool(ctx.last)
+        buffer = ctx.last.pop() if made else weight.new_empty(min(ctx.chunk, len(hidden)), len(weight))
         for start in reversed(range(0, len(hidden), ctx.chunk)):
             part = slice(start, start + ctx.chunk)
-            logits = ctx.last.pop() if ctx.last else hidden[part] @ weight.T
+            logits = buffer[: len(hidden[part])]
+            if not made:
+                torch.mm(hidden[part], weight.T, out=logits)
+            made = False
             scale = grads[0][part] / ctx.temperature
             _overwrite_by_gradients(logits, targets[part], normalizers[part], scale, ctx.temperature, ctx.softcap)
             if grad_hidden is not None:
                 grad_hidden[part] = logits @ weight
             if grad_weight is not None:
-                grad_weight += logits.T @ hidden[part]
-            del logits  # before the next chunk's are made
+                add_product(grad_weight, logits.T, hidden[part])
         return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), *(None,) * 6
 
 
@@ -135,7 +137,7 @@ def _write_measures(
     logits: Tensor, targets: Tensor, places: list[Tensor], temperature: float, softcap: float | None, measure: Measure
 ) -> None:
     for rows, wanted, *columns in at_once(logits, targets, *places):
-        scores, _ = _scores(rows, temperature, softcap)
+        scores, _ = _scores(rows.to(torch.float32, copy=True), temperature, softcap)  # a measure overwrites them
         for column, values in zip(columns, measure(scores, wanted), strict=True):
             column.copy_(values)
 
@@ -159,8 +161,9 @@ def _scores(rows: Tensor, temperature: float, softcap: float | None) -> tuple[Te
 def _entropies(scores: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
     normalizers = scores.logsumexp(-1, keepdim=True)
     probabilities = torch.sub(scores, normalizers).exp_()
-    entropies = normalizers - (probabilities[:, None] @ scores[:, :, None])[:, 0]
-    return scores.gather(1, targets) - normalizers, normalizers, entropies
+    wanted = scores.gather(1, targets) - normalizers
+    # a batched product of vectors ran at a fifth of the speed of these two passes
+    return wanted, normalizers, normalizers - probabilities.mul_(scores).sum(-1, keepdim=True)
 
 
 def _alignments(scores: Tensor, targets: Tensor) -> tuple[Tensor, ...]:

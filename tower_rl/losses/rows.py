@@ -22,3 +22,11 @@ def capped(rows: Tensor, softcap: float | None) -> tuple[Tensor, Tensor | None]:
     scores = scores.div_(softcap).tanh_()
     slope = torch.square(scores).neg_().add_(1)
     return scores.mul_(softcap), slope
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add a product, as large as the head's weight, to the float32 sum of such: in float32 without making it first."""
+    if left.dtype == torch.float32:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

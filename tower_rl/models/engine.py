@@ -16,6 +16,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
+from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
@@ -24,10 +25,8 @@ from tower_rl.config.schema import Policy
 from tower_rl.models.adapters import adapters_of, is_adapter, merged, plain_name
 from tower_rl.models.load import load_tokenizer
 from tower_rl.models.sharded import whole_shape
+from tower_rl.models.zero import REDUCED, effective_stage
 from tower_rl.status import transferring
-
-REDUCED = 500_000_000
-"""Most elements of gradients that are reduced at once: DeepSpeed's default."""
 
 TOGETHER = timedelta(days=7)
 """Deadline of a collective. Ranks wait for a slow one as long as it takes; who watches them ends them when none moves."""
@@ -48,8 +47,14 @@ class Rank:
         self.source_folder = source
         self.policy = policy
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        config = _deepspeed_config(policy, dtype, sum(prod(whole_shape(parameter)) for parameter in trained))
+        elements, ranks = sum(prod(whole_shape(parameter)) for parameter in trained), dist.get_world_size()
+        config = _deepspeed_config(policy, dtype, elements, ranks)
         self.engine, *_ = deepspeed.initialize(model=module, model_parameters=trained, config=config, dist_init_required=False)
+        if dtype == "float32":
+            _share_masters(self.engine.optimizer)
+        if ranks == 1 and self.engine.zero_optimization_stage() < 2:
+            # All-reduce copies the gradients into one buffer and back, which other stages need for their partitions.
+            self.engine.enable_backward_allreduce = False
 
     @property
     def network(self) -> nn.Module:
@@ -87,7 +92,8 @@ class Rank:
         """Every rank writes its part of weights and optimizer below `folder`/deepspeed, rank 0 the model in `folder`/hf."""
         dist.barrier()  # the caller of the first rank makes the folder
         with transferring("writing a checkpoint"):
-            self.engine.save_checkpoint(str(folder / "deepspeed"), tag="state")
+            with _own_masters(self.engine.optimizer):
+                self.engine.save_checkpoint(str(folder / "deepspeed"), tag="state")
             self.export(folder / "hf")
         dist.barrier()
 
@@ -138,8 +144,9 @@ class _Whole:
         self.context.__exit__(*error)
 
 
-def _deepspeed_config(policy: Policy, dtype: str, elements: int) -> dict[str, Any]:
-    """For so many elements that are trained."""
+def _deepspeed_config(policy: Policy, dtype: str, elements: int, ranks: int) -> dict[str, Any]:
+    """For so many elements that are trained by so many ranks."""
+    stage = effective_stage(policy, getattr(torch, dtype).itemsize, ranks)
     adam = {
         "lr": policy.learning_rate,
         "betas": list(policy.betas),
@@ -151,14 +158,37 @@ def _deepspeed_config(policy: Policy, dtype: str, elements: int) -> dict[str, An
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         # DeepSpeed makes a buffer of this size, so its default would cost a small model a gigabyte
-        "zero_optimization": {"stage": policy.zero_stage, "reduce_bucket_size": min(REDUCED, elements)},
+        "zero_optimization": {"stage": stage, "reduce_bucket_size": min(REDUCED, elements)},
         "bf16": {"enabled": dtype == "bfloat16"},
         # DeepSpeed accumulates in float32 from stage 1 on; plain data parallelism adds micro-batches up in the model's dtype
-        "data_types": {"grad_accum_dtype": "fp32" if policy.zero_stage > 0 else None},
+        "data_types": {"grad_accum_dtype": "fp32" if stage > 0 else None},
+        # At stage 1 these sums are what is reduced, by default in the model's dtype: they would be rounded to bfloat16
+        **({"communication_data_type": "fp32"} if stage == 1 else {}),
         "gradient_clipping": policy.max_grad_norm,
         "optimizer": {"type": "AdamW", "params": adam},
         "steps_per_print": 10**9,
     }
+
+
+def _share_masters(optimizer: Any) -> None:
+    """Let float32 weights be their own master weights, of which ZeRO 1 and 2 make a copy; other stages make none."""
+    if isinstance(optimizer, DeepSpeedZeroOptimizer):
+        parts = zip(optimizer.single_partition_of_fp32_groups, optimizer.parallel_partitioned_bit16_groups, strict=True)
+        for master, partitions in parts:
+            master.data = partitions[dist.get_rank()]
+        optimizer._link_all_hp_params()  # its views of the copy would keep that
+
+
+@contextmanager
+def _own_masters(optimizer: Any) -> Iterator[None]:
+    """Context in which no master weights share storage with others, all of which torch would save with them."""
+    masters = optimizer.single_partition_of_fp32_groups if isinstance(optimizer, DeepSpeedZeroOptimizer) else []
+    shared = [master.data for master in masters]
+    for master in masters:
+        master.data = master.data.clone()
+    yield
+    for master, data in zip(masters, shared, strict=True):
+        master.data = data
 
 
 def _by_layer(names: Sequence[str]) -> list[list[str]]:

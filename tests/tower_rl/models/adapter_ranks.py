@@ -25,7 +25,9 @@ OBJECTIVE, RATE = OBJECTIVES["simpo"], 1e-2
 
 
 def adapters(trainer: PreferenceTrainer) -> list[torch.Tensor]:
-    return [safe_get_full_fp32_param(p).clone() for name, p in trainer.network.named_parameters() if "lora_" in name]
+    """Whole master weights; one rank has none beside its float32 weights."""
+    own = [p for name, p in trainer.network.named_parameters() if "lora_" in name]
+    return [(p.detach() if (master := safe_get_full_fp32_param(p)) is None else master).clone() for p in own]
 
 
 def trained(folder: Path, policy: Policy, batch: Batch, ask: bool) -> PreferenceTrainer:

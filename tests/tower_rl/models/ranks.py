@@ -44,8 +44,10 @@ def main(folder: Path, output: Path, stages: list[int]) -> None:
         assert trainer.update(nothing, OBJECTIVE, 1e-3).grad_norm == 0
     for stage in {0, 3} & set(stages):
         corrected(folder, output, stage)
-    if world == 1:
-        checkpoint(folder, output, batch)
+    for dtype, stage in (("bfloat16", 1), ("float32", 1), ("float32", 2)):
+        checkpoint(folder, output, batch, dtype, stage)
+    if world > 1:
+        sums(folder, output, batch)
     torch.distributed.destroy_process_group()
 
 
@@ -62,18 +64,31 @@ def corrected(folder: Path, output: Path, stage: int) -> None:
     np.savez(output / f"corrected-{world}-{stage}-{rank}.npz", **found)
 
 
-def checkpoint(folder: Path, output: Path, batch) -> None:
+def checkpoint(folder: Path, output: Path, batch, dtype: str, stage: int) -> None:
     """Two steps in one go, and one step, a checkpoint, another process's worth of trainer, one step: the same weights."""
-    policy = Policy(learning_rate=1e-3, zero_stage=1)
-    straight = Trainer(folder, "bfloat16", policy, seed=0)
+    world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+    name, policy = f"{world}-{dtype}-{stage}", Policy(learning_rate=1e-3, zero_stage=stage)
+    straight = Trainer(folder, dtype, policy, seed=0)
     straight.update(batch, OBJECTIVE, 1e-3)
-    straight.save(output / "checkpoint")
+    straight.save(output / name)
     straight.update(batch, OBJECTIVE, 1e-3)
-    resumed = Trainer(folder, "bfloat16", policy, seed=0)
-    resumed.load(output / "checkpoint")
+    resumed = Trainer(folder, dtype, policy, seed=0)
+    resumed.load(output / name)
     resumed.update(batch, OBJECTIVE, 1e-3)
     same = [torch.equal(a, b) for a, b in zip(straight.network.parameters(), resumed.network.parameters(), strict=True)]
-    (output / "resumed").write_text(f"{sum(same)} of {len(same)}")
+    size = sum(path.stat().st_size for path in (output / name / "deepspeed" / "state").iterdir())
+    size /= sum(parameter.numel() for parameter in straight.network.parameters())
+    (output / f"resumed-{name}-{rank}").write_text(f"{sum(same)} {len(same)} {size}")
+
+
+def sums(folder: Path, output: Path, batch) -> None:
+    """The share of the gradients at stage 1 that bfloat16 could hold."""
+    trainer = Trainer(folder, "bfloat16", Policy(zero_stage=1), seed=0)
+    trainer.accumulate(batch, OBJECTIVE)
+    gradients = torch.cat([safe_get_full_grad(parameter).flatten() for parameter in trainer.network.parameters()])
+    gradients = gradients[gradients != 0]  # of embeddings that were not used
+    share = (gradients == gradients.bfloat16()).float().mean()
+    (output / f"rounded-{torch.distributed.get_rank()}").write_text(str(float(share)))
 
 
 if __name__ == "__main__":
