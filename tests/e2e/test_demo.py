@@ -1,4 +1,4 @@
-"""The packaged model of 135M parameters, converted once: its tokenizer, its answers, and two steps of the demo's configuration."""
+"""The packaged model of 135M parameters, converted once: its tokenizer, its answers, and two steps of the demo."""
 
 import os
 import subprocess

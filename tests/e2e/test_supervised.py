@@ -239,10 +239,8 @@ def pair(base, tiny_model):
     texts = base / "texts.txt"
     texts.write_text("".join(f"The sea was calm on day {number} of {number % 7 + 2}.\n" for number in range(2000)))
     corpus = f"sea: {{kind: text, path: {texts}, language: en}}"
-    configs = [
-        write(base / name, tiny_model, corpus=corpus, kind="cpt", steps=PAIR_STEPS, cache=base / "texts")
-        for name in ("pair", "lone")
-    ]
+    values = {"corpus": corpus, "kind": "cpt", "steps": PAIR_STEPS, "cache": base / "texts"}
+    configs = [write(base / name, tiny_model, **values) for name in ("pair", "lone")]
     done = finish(configs[0], *PAIR)
     assert done.code == 0, done.output
     return configs
