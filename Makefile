@@ -9,7 +9,7 @@ ALONE := ray or ranks or jail
 UNIT_TESTS := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile -m "not ($(ALONE)) and not slow and not gpu"
 export TORCH_INDEX PYTHON
 
-.PHONY: setup demo check test test-slow lock docs clean help
+.PHONY: setup demo lint check test test-slow lock docs clean help
 
 setup: .venv/ready-$(KIND)  ## KIND=cpu or gpu; PYTHON=/path/to/python3.11 if that is not on the PATH
 
@@ -19,11 +19,13 @@ setup: .venv/ready-$(KIND)  ## KIND=cpu or gpu; PYTHON=/path/to/python3.11 if th
 demo: setup  ## ten minutes of reinforcement learning on this machine
 	$(BIN)/python -m tower_rl.run configs/demo.yaml
 
-check: setup  ## lint, format, types, import contracts, unit tests
+lint: setup  ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint  ## lint, format, types, import contracts, unit tests
 	$(UNIT_TESTS)
 
 test: setup  ## everything but the slow

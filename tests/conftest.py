@@ -23,6 +23,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+pytest_plugins = ["budget"]
+
 VOCABULARY = 512
 
 CHATML = (

@@ -11,9 +11,9 @@ RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Ray's agents of a node notice the end of their raylet by themselves, minutes later."""
 
 
-def start(config, *flags):
+def start(config, *flags, python=sys.executable):
     return subprocess.Popen(
-        [sys.executable, "-m", "tower_rl.run", str(config), *flags],
+        [str(python), "-m", "tower_rl.run", str(config), *flags],
         cwd=ROOT,
         env=os.environ | {"VLLM_LOGGING_LEVEL": "INFO"},  # verl sets another where it is imported
         stdout=subprocess.PIPE,

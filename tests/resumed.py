@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from types import SimpleNamespace
 
 from processes import family, start, survivors, wait_until
 
@@ -10,23 +12,25 @@ from tower_rl.reporting.metrics import read
 from tower_rl.reporting.rollouts import read_rollouts
 
 
-def killed_and_resumed(config, stage, rows=3, seconds=400):
-    """Output of the second attempt, and the processes of both that outlived their driver.
+def killed_and_resumed(config, stage, rows=3, seconds=400, python=sys.executable):
+    """What there is of both attempts: `output` of the second, `left`, the processes that outlived their drivers, and `written`,
+    by log the number of bytes that the first one wrote.
 
     The driver is killed after so many rows, one checkpoint behind it; `seconds` is the deadline of each wait.
     """
-    first = start(config)
+    first = start(config, python=python)
     wait_until(lambda: checkpoint.latest(stage) is not None and len(read(stage / "metrics.jsonl")) >= rows, seconds, first)
     relatives = family(first.pid)
     os.kill(first.pid, signal.SIGKILL)
     first.wait(60)
     left = survivors(relatives)
-    second = start(config, "--resume")
+    written = {path.name: path.stat().st_size for path in (stage.parents[1] / "logs").iterdir()}
+    second = start(config, "--resume", python=python)
     wait_until(lambda: any(row["attempt"] == 2 for row in read(stage / "metrics.jsonl")), seconds, second)
     relatives = family(second.pid)
     output, _ = second.communicate(timeout=seconds)
     assert second.returncode == 0, output
-    return output, left + survivors(relatives)
+    return SimpleNamespace(output=output, left=left + survivors(relatives), written=written)
 
 
 def assert_each_prompt_once(stage, steps, prompts):

