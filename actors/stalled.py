@@ -92,10 +92,10 @@ def _heard(watch: Watch) -> str:
 
 
 @contextmanager
-def ending_stalled(watches: Sequence[Watch], limit: Limit) -> Iterator[list[DeadlineExceeded]]:
+def ending_stalled(watches: Sequence[Watch], limit: Limit, tell: Callable[[str], None]) -> Iterator[list[DeadlineExceeded]]:
     """Meanwhile end the process that was silent longest whenever none has reported anything new within the limit.
 
-    For processes that somebody else starts anew: nothing is done before their first report.
+    For processes that somebody else starts anew: nothing is done before their first report. `tell` is given a line each time.
 
     Yields:
         a list to which the error is added each time.
@@ -111,6 +111,8 @@ def ending_stalled(watches: Sequence[Watch], limit: Limit) -> Iterator[list[Dead
             moved = max([since, *(watch.moved() for watch in watches)])
             if 0 < moved < time.monotonic() - limit.seconds:
                 seen.append(limit.gave_up(", ".join(watch.name for watch in watches), stalled(watches)))
+                first, silent, *_ = str(seen[-1]).splitlines()
+                tell(f"{first}{silent.removeprefix(' ')}; it is ended")
                 slowest = min(watches, key=Watch.moved)
                 if slowest.report is not None:
                     on_its_node(slowest.report, send_signal, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Supervised stages on Ray Train: a group of ranks that starts again from the newest checkpoint when one of them is lost."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,16 @@ class Settings:
     threads: int
 
 
-def fit(settings: Settings, *, gpus: bool, start_timeout_s: float, rows: Dataset | None = None) -> None:
+def fit(
+    settings: Settings, *, gpus: bool, start_timeout_s: float, tell: Callable[[str], None], rows: Dataset | None = None
+) -> None:
     """Run the stage to its end.
 
     Args:
         settings: all that the ranks must know.
         gpus: whether each rank has one.
         start_timeout_s: deadline of the ranks' start.
+        tell: is given a line whenever a rank is ended because it stands still.
         rows: TOKENS that the ranks share, for a stage that streams.
 
     Raises:
@@ -94,7 +97,7 @@ def fit(settings: Settings, *, gpus: bool, start_timeout_s: float, rows: Dataset
     )
     watches = [Watch(f"rank {rank}", _log(settings, rank)) for rank in range(policy.workers)]
     try:
-        with ending_stalled(watches, Limit(policy.step_timeout_s, "policy.step_timeout_s")) as seen:
+        with ending_stalled(watches, Limit(policy.step_timeout_s, "policy.step_timeout_s"), tell) as seen:
             trainer.fit()
     except WorkerGroupError as error:
         plain = _plainly(error.worker_failures)
@@ -118,15 +121,15 @@ def run_rank(config: Mapping[str, Any]) -> None:
     context = ray.train.get_context()
     rank, ranks = context.get_world_rank(), context.get_world_size()
     log_to(str(_log(settings, rank)))
-    import torch
-
-    from tower_rl.models.supervised import SupervisedTrainer
-    from tower_rl.stages.diary import Diary
-    from tower_rl.stages.supervised import train
-
-    torch.set_num_threads(settings.threads)
-    stage = settings.stage
     with transferring("loading the model"):
+        import torch
+
+        from tower_rl.models.supervised import SupervisedTrainer
+        from tower_rl.stages.diary import Diary
+        from tower_rl.stages.supervised import train
+
+        torch.set_num_threads(settings.threads)
+        stage = settings.stage
         learner = SupervisedTrainer(settings.model, settings.dtype, settings.policy, seed=settings.seed)
     feed = _feed(settings, rank, ranks)
     diary = Diary(settings.folder, stage.name, settings.attempt, stage.keep_last, settings.dtype, writes=rank == 0)

@@ -46,14 +46,16 @@ def start(tmp_path):
 def test_the_silent_one_is_ended_and_told_of(start, tmp_path):
     """Once the other one hangs, too: as long as any moves, all are waited for."""
     watches = [Watch(name, tmp_path / f"{name}.log") for name in ("rank-0", "rank-1")]
-    with ending_stalled(watches, Limit(1.0, "policy.step_timeout_s")) as seen:
+    told = []
+    with ending_stalled(watches, Limit(1.0, "policy.step_timeout_s"), told.append) as seen:
         stuck, _ = start("rank-0", 3)
         busy, _ = start("rank-1", 20)
         assert not seen
         wait_until(lambda: seen, 20, busy)
         assert stuck.wait(10) == -signal.SIGKILL
         assert busy.poll() is None
-    (error,) = seen
+    (error,), (line,) = seen, told
+    assert line.endswith("; it is ended") and "last heard: rank-0: training 2 of 100 micro-batches, " in line
     lines = str(error).splitlines()
     assert lines[0] == ("gave up waiting for rank-0, rank-1 after 1 s without progress (policy.step_timeout_s); last heard:")
     assert lines[1].startswith("  rank-0: training 2 of 100 micro-batches, ")
@@ -62,14 +64,14 @@ def test_the_silent_one_is_ended_and_told_of(start, tmp_path):
 
 
 def test_who_has_not_begun_is_waited_for(tmp_path):
-    with ending_stalled([Watch("rank 0", tmp_path / "none.log")], Limit(0.1, "")) as seen:
+    with ending_stalled([Watch("rank 0", tmp_path / "none.log")], Limit(0.1, ""), print) as seen:
         time.sleep(1.5)
     assert seen == []
 
 
 def test_reports_of_earlier_processes_do_not_count(start, tmp_path):
     _, watch = start("rank-0", 1)
-    with ending_stalled([watch], Limit(0.1, "")) as seen:
+    with ending_stalled([watch], Limit(0.1, ""), print) as seen:
         assert not status_path(watch.log).exists()
         time.sleep(1.5)
     assert seen == []

@@ -1,13 +1,12 @@
 """The packaged model of 135M parameters, converted once: its tokenizer, its answers, and two steps of the demo."""
 
-import os
+import json
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from budget import slow_processor
 from processes import ROOT
 from transformers import AutoModelForCausalLM
 
@@ -15,6 +14,7 @@ from tower_rl.config.schema import Model
 from tower_rl.data.chat import conversation
 from tower_rl.data.show import marked, segments
 from tower_rl.models.load import load_model, load_tokenizer, local_folder, stop_token_ids, vocabulary_size
+from tower_rl.models.precision import choose, measure
 from tower_rl.reporting.metrics import read
 
 pytestmark = pytest.mark.slow
@@ -77,9 +77,9 @@ def test_it_answers(folder):
 
 
 def test_the_demo_trains(folder, cache, tmp_path):
-    """In float32 where the processor does not multiply bfloat16: that would take it the better part of an hour."""
-    dtype = "float32" if slow_processor(Path("/proc/cpuinfo").read_text(), os.environ) else "bfloat16"
-    overrides = [f"run.dir={tmp_path / 'run'}", f"model.cache={cache}", f"model.dtype={dtype}", "rollout.prompts_per_step=4"]
+    """In the dtype that this machine multiplies: all say the same one, and who has the result can see it."""
+    dtype = choose([measure()]).dtype
+    overrides = [f"run.dir={tmp_path / 'run'}", f"model.cache={cache}", "rollout.prompts_per_step=4"]
     overrides += ["stages.0.steps=2", "evaluation.prompts=3", "evaluation.samples=2"]
     command = [sys.executable, "-m", "tower_rl.run", "configs/demo.yaml", *overrides]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
@@ -91,5 +91,13 @@ def test_the_demo_trains(folder, cache, tmp_path):
     assert all(row["mismatch/mean"] < 0.1 and row["mismatch/probe"] < 0.3 for row in rows)
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-4), "the first policy is the reference"
     assert rows[1]["kl"] > 0
-    model = AutoModelForCausalLM.from_pretrained(stage / "checkpoints" / "step-2" / "hf", dtype="auto")
+    newest = stage / "checkpoints" / "step-2"
+    model = AutoModelForCausalLM.from_pretrained(newest / "hf", dtype="auto")
     assert model.dtype == getattr(torch, dtype)
+    assert json.loads((newest / "state.json").read_text())["dtype"] == dtype
+    precision = json.loads((tmp_path / "run" / "manifest.json").read_text())["precision"]
+    assert precision["dtype"] == dtype
+    assert f"  dtype: {dtype}: {precision['reason']}" in result.stdout
+    assert f"dtype=torch.{dtype}" in (tmp_path / "run" / "logs" / "rollout-0.log").read_text(), "vLLM tells its own"
+    assert re.search(r"^  time: about \d+ (s|min|h) on this machine$", result.stdout, re.M)
+    assert "%|" not in result.stdout + result.stderr and "[WARNING]" not in result.stdout, "loading bars go to logs"

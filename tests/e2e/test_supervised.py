@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 from types import SimpleNamespace
 
@@ -136,16 +137,16 @@ def whole(base, tiny_model):
 
 @pytest.fixture(scope="module")
 def tortured(whole, base, tiny_model):
-    """The same run: its rank killed, then its driver, interrupted by Ctrl-C, its rank killed for good, and at last left alone."""
+    """The same run: its rank stopped, its driver killed, interrupted by Ctrl-C, its rank killed for good, and left alone."""
     config, left = write(base / "tortured", tiny_model, cache=base / "cache"), []
     before = times(base / "cache")
 
-    process = go_on(config, 1, SAVE + 1)
-    os.kill(rank_of(process, config), signal.SIGKILL)
+    process = go_on(config, 1, SAVE + 1, "policy.step_timeout_s=15")
+    os.kill(rank_of(process, config), signal.SIGSTOP)
     go_on(config, 1, 2 * SAVE + 1, process=process)
     relatives = family(process.pid)
     process.kill()
-    process.communicate(timeout=60)
+    stood_still, _ = process.communicate(timeout=60)
     left += survivors(relatives)
 
     process = go_on(config, 2, 3 * SAVE + 1, "--resume")
@@ -163,7 +164,13 @@ def tortured(whole, base, tiny_model):
     last = finish(config, "--resume")
     assert last.code == 0, last.output
     return SimpleNamespace(
-        config=config, left=left, interrupted=interrupted, lost=lost, last=last, cache=(before, times(base / "cache"))
+        config=config,
+        left=left,
+        stood_still=stood_still,
+        interrupted=interrupted,
+        lost=lost,
+        last=last,
+        cache=(before, times(base / "cache")),
     )
 
 
@@ -225,7 +232,15 @@ def test_prepared_packs_are_taken_from_the_cache(tortured):
     assert len([path for path in before if path.name.startswith("packs-")]) == 1
 
 
-def test_a_lost_rank_comes_back_from_the_newest_checkpoint(tortured):
+def test_a_rank_that_stands_still_is_ended_and_told_of(tortured):
+    (line,) = [line for line in tortured.stood_still.splitlines() if line.startswith("warning: ")]
+    told = (
+        r"gave up waiting for rank 0 after 15 s without progress \(policy\.step_timeout_s\); last heard: rank 0: .*; it is ended"
+    )
+    assert re.fullmatch(f"warning: {told}", line)
+
+
+def test_it_comes_back_from_the_newest_checkpoint(tortured):
     """In the attempt that lost it, whose driver is killed only later."""
     first = [row["step"] for row in read(stage_of(tortured.config) / "metrics.jsonl", superseded=True) if row["attempt"] == 1]
     again = next(i for i, (step, after) in enumerate(itertools.pairwise(first)) if after <= step) + 1
@@ -251,7 +266,7 @@ def test_two_ranks_pretrain_adapters(pair, tiny_model):
     assert_usable(stage, tiny_model, PAIR_STEPS)
     for row in read(stage / "metrics.jsonl"):
         assert row["tokens_trained"] > 0.9 * row["tokens"], "all but the first token of each document"
-    assert {path.name for path in (pair[0].parent / "run" / "logs").iterdir()} == {"cpt-0.log", "cpt-1.log"}
+    assert {path.stem for path in (pair[0].parent / "run" / "logs").glob("*.log")} == {"cpt-0", "cpt-1", "driver"}
 
 
 def test_one_of_two_ranks_is_lost(pair):

@@ -53,7 +53,7 @@ def run(config: Config, stage: CptStage | SftStage, index: int, folder: RunFolde
             following(stage_folder.metrics, lambda row: progress.supervised_step(row, stage.steps)),
             following(stage_folder.validation, progress.validation),
         ):
-            fit(settings, gpus=gpus, start_timeout_s=config.cluster.placement_timeout_s, rows=rows)
+            fit(settings, gpus=gpus, start_timeout_s=config.cluster.placement_timeout_s, tell=progress.warning, rows=rows)
     folder.record_checkpoints()
     left = places(folder, stage_folder, stage.steps, {"what was dropped": stage_folder.data / "dropped.jsonl"})
     progress.supervised_summary(read(stage_folder.metrics), read(stage_folder.validation), left)
