@@ -1,5 +1,7 @@
 """Every family through engine and trainer: sampled, learned, synced and sampled again, with prompts beyond sliding windows."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import ray
@@ -22,13 +24,26 @@ CHANGES = {
 }
 
 
-@pytest.fixture(params=FAMILIES)
-def family(request, cluster, logs, tiny_family):
-    """The family's name, its folder, and engine and rank on it."""
+@pytest.fixture(scope="module")
+def starting(cluster, logs, tiny_family):
+    """By family its folder, and engine and rank on it as a future: two start at a time, while those before are tested."""
     # weights so large that attention is far from uniform and caps bend; heads of 32 are the smallest of vLLM's CPU attention
-    folder = tiny_family(request.param, CHANGES.get(request.param, {}) | {"head_dim": 32, "initializer_range": 0.15})
+    sizes = {"head_dim": 32, "initializer_range": 0.15}
+    folders = {name: tiny_family(name, CHANGES.get(name, {}) | sizes) for name in FAMILIES}
+    policy = Policy(learning_rate=1e-3, zero_stage=2)
     stage = RlvrStage(name="test", kind="rlvr", steps=10, kl_coefficient=0.0)
-    spine = start_spine(request.param, folder, logs, Policy(learning_rate=1e-3, zero_stage=2), stage, PROBE)
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            name: (folder, pool.submit(start_spine, name, folder, logs, policy, stage, PROBE)) for name, folder in folders.items()
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request, starting):
+    """The family's name, its folder, and engine and rank on it."""
+    folder, started = starting[request.param]
+    spine = started.result()
     yield request.param, folder, spine
     end_spine(spine)
 
