@@ -37,7 +37,7 @@ def idle_env(threads: int) -> dict[str, str]:
 
     Engine and trainer share the cores in turns; OpenMP's default of spinning after each region would slow the other down. Not
     spinning at all would cost a quarter of a step: regions follow each other within microseconds, and waking takes longer. Ten
-    times as much gains nothing alone, and beside two busy loops a step takes 61 s instead of 44 (18 s alone).
+    times as much gains nothing alone, and beside two busy loops a step takes 61 s instead of 42 (18 s alone).
     glibc keeps freed memory and uses huge pages: returning and faulting in each large tensor anew cost a sixth of an update. Only
     blocks of 32 MiB and more (the most that glibc allows) go back at once: no two steps have tensors of the same size, and in
     the heap the largest left holes that nothing fitted, by which a process grew from 5 to 10 GiB in 80 steps.
