@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tower_rl.protocols import DeadlineExceeded
 from tower_rl.status import Report, children, read, status_path
+from tower_rl.together import repeating
 
 STACK_SIGNAL = signal.SIGUSR2
 """At it a process writes the stacks of its threads (actors.process.log_to), even while C code keeps Python from running."""
@@ -103,28 +103,22 @@ def ending_stalled(watches: Sequence[Watch], limit: Limit, tell: Callable[[str],
     for watch in watches:
         status_path(watch.log).unlink(missing_ok=True)  # of those that ran before
     seen: list[DeadlineExceeded] = []
-    end = threading.Event()
+    since = 0.0
 
     def look() -> None:
-        since = 0.0
-        while not end.wait(READ_EVERY_S):
-            moved = max([since, *(watch.moved() for watch in watches)])
-            if 0 < moved < time.monotonic() - limit.seconds:
-                seen.append(limit.gave_up(", ".join(watch.name for watch in watches), stalled(watches)))
-                first, silent, *_ = str(seen[-1]).splitlines()
-                tell(f"{first}{silent.removeprefix(' ')}; it is ended")
-                slowest = min(watches, key=Watch.moved)
-                if slowest.report is not None:
-                    on_its_node(slowest.report, send_signal, signal.SIGKILL)
-                since = time.monotonic()
+        nonlocal since
+        moved = max([since, *(watch.moved() for watch in watches)])
+        if 0 < moved < time.monotonic() - limit.seconds:
+            seen.append(limit.gave_up(", ".join(watch.name for watch in watches), stalled(watches)))
+            first, silent, *_ = str(seen[-1]).splitlines()
+            tell(f"{first}{silent.removeprefix(' ')}; it is ended")
+            slowest = min(watches, key=Watch.moved)
+            if slowest.report is not None:
+                on_its_node(slowest.report, send_signal, signal.SIGKILL)
+            since = time.monotonic()
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
+    with repeating(READ_EVERY_S, look):
         yield seen
-    finally:
-        end.set()
-        thread.join()
 
 
 def on_its_node(report: Report, function: Callable[..., bool], *arguments: object) -> bool:

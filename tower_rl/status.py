@@ -8,13 +8,14 @@ file outlives the process: what was reported last is still there when it was kil
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from tower_rl.together import repeating
 
 T = TypeVar("T")
 
@@ -121,24 +122,20 @@ def tracked(work: str, unit: str, items: Sequence[T]) -> Iterator[T]:
 @contextmanager
 def transferring(work: str) -> Iterator[None]:
     """Report the megabytes that this process and its children read and write meanwhile: loading, saving."""
-    end = threading.Event()
-    began = _transferred()
+    began, shown = _transferred(), 0
 
-    def watch() -> None:
-        shown = -1
-        while not end.wait(INTERVAL_S if shown >= 0 else 0):
-            moved = (_transferred() - began) // MEGABYTE
-            if moved != shown:
-                report(work, "MB", moved)
-                shown = moved
+    def look() -> None:
+        nonlocal shown
+        moved = (_transferred() - began) // MEGABYTE
+        if moved != shown:
+            report(work, "MB", moved)
+            shown = moved
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
+    report(work, "MB", 0)
     try:
-        yield
+        with repeating(INTERVAL_S, look):
+            yield
     finally:
-        end.set()
-        thread.join()
         finish()
 
 

@@ -1,8 +1,9 @@
-"""Work beside other work, of which nothing outlives the first error."""
+"""Work beside other work, of which nothing outlives the first error, or the context that it was begun in."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 
 @asynccontextmanager
@@ -23,3 +24,21 @@ async def together() -> AsyncIterator[asyncio.TaskGroup]:
     except ExceptionGroup as errors:
         first = (own or errors.exceptions)[0]
         raise first from first.__cause__
+
+
+@contextmanager
+def repeating(seconds: float, call: Callable[[], None]) -> Iterator[None]:
+    """Meanwhile call a function every so many seconds, in a thread of its own."""
+    end = threading.Event()
+
+    def repeat() -> None:
+        while not end.wait(seconds):
+            call()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()

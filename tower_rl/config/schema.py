@@ -198,7 +198,8 @@ class Policy(Section):
     workers: Positive = 1
     """Data-parallel ranks."""
     zero_stage: Literal[0, 1, 2, 3] = 1
-    """DeepSpeed ZeRO stage. From 1 on gradients of micro-batches add up in float32; at 0 in the model's dtype."""
+    """DeepSpeed ZeRO stage. From 1 on gradients of micro-batches add up in float32; at 0 in the model's dtype. One rank with
+    float32 weights has nothing to divide and works at 0 instead of 1 and 2."""
     tokens_per_micro_batch: Positive = 1024
     """Most packed tokens in one forward pass."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-6

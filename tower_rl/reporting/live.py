@@ -1,6 +1,5 @@
 """A line about what a run does now, from what its processes report (tower_rl.status)."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import groupby
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from tower_rl.reporting.text import printable, span
 from tower_rl.status import Report, read
+from tower_rl.together import repeating
 
 EVERY_S = 30.0
 """Seconds between two lines in a log."""
@@ -51,22 +51,16 @@ def on_terminal(console: Console, line: Callable[[], str]) -> Live:
 @contextmanager
 def now_and_then(write: Callable[[str], None], line: Callable[[], str], seconds: float = EVERY_S) -> Iterator[None]:
     """Meanwhile write the line every so many seconds, unless it says the same as before or nothing."""
-    end = threading.Event()
+    before = ""
 
     def tell() -> None:
-        before = ""
-        while not end.wait(seconds):
-            if (now := line()) not in ("", before):
-                write(f"  now: {now}")
-                before = now
+        nonlocal before
+        if (now := line()) not in ("", before):
+            write(f"  now: {now}")
+            before = now
 
-    thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
-    try:
+    with repeating(seconds, tell):
         yield
-    finally:
-        end.set()
-        thread.join()
 
 
 @contextmanager
