@@ -147,6 +147,7 @@ def tortured(whole, base, tiny_model):
     relatives = family(process.pid)
     process.kill()
     stood_still, _ = process.communicate(timeout=60)
+    report = (stage_of(config).parents[1] / "report.html").read_text()
     left += survivors(relatives)
 
     process = go_on(config, 2, 3 * SAVE + 1, "--resume")
@@ -167,6 +168,7 @@ def tortured(whole, base, tiny_model):
         config=config,
         left=left,
         stood_still=stood_still,
+        report=report,
         interrupted=interrupted,
         lost=lost,
         last=last,
@@ -230,6 +232,10 @@ def test_prepared_packs_are_taken_from_the_cache(tortured):
     before, after = tortured.cache
     assert before == after
     assert len([path for path in before if path.name.startswith("packs-")]) == 1
+
+
+def test_a_run_whose_driver_was_killed_has_left_a_report(tortured):
+    assert "running" in tortured.report and "Validation loss" in tortured.report
 
 
 def test_a_rank_that_stands_still_is_ended_and_told_of(tortured):

@@ -18,7 +18,8 @@ from tower_rl.data.corpus import recipe
 from tower_rl.data.corpus.readers.part import Part
 from tower_rl.models.load import SUPERVISED_FAMILIES, load_tokenizer, local_folder
 from tower_rl.reporting.follow import following
-from tower_rl.reporting.metrics import read
+from tower_rl.reporting.html import write_report
+from tower_rl.reporting.metrics import Row, read
 from tower_rl.reporting.progress import Progress
 from tower_rl.runfolder import RunFolder, StageFolder
 
@@ -40,6 +41,12 @@ def run(config: Config, stage: CptStage | SftStage, index: int, folder: RunFolde
     load_tokenizer(model)
     parts = recipe.parts(config.data)
     progress.note("starting Ray and preparing the corpora ...")
+
+    def show(row: Row) -> None:
+        progress.supervised_step(row, stage.steps)
+        if row["step"] % stage.save_every == 0:  # the first one of each attempt, too
+            write_report(folder.path)
+
     with connect(config.cluster, policy.workers + 1) as dashboard:
         if dashboard:
             progress.note(f"Ray dashboard: http://{dashboard}")
@@ -50,7 +57,7 @@ def run(config: Config, stage: CptStage | SftStage, index: int, folder: RunFolde
             model, config.model.dtype, policy, stage, config.run.seed, packs, stage_folder, folder.attempt, folder.logs, threads
         )
         with (
-            following(stage_folder.metrics, lambda row: progress.supervised_step(row, stage.steps)),
+            following(stage_folder.metrics, show),
             following(stage_folder.validation, progress.validation),
         ):
             fit(settings, gpus=gpus, start_timeout_s=config.cluster.placement_timeout_s, tell=progress.warning, rows=rows)

@@ -184,6 +184,17 @@ def test_a_failed_run_goes_on_without_losing_or_repeating_a_prompt(tiny_model, t
     assert sorted({r["cursor"] for step in range(8) for r in read_rollouts(stage.rollouts(step))}) == list(range(32))
 
 
+def test_the_report_is_there_from_the_first_step(tiny_model, tmp_path):
+    class Looks(InProcess):
+        async def update(self, batches, step):
+            seen.append((tmp_path / "run" / "report.html").exists())
+            return await super().update(batches, step)
+
+    seen = []
+    run(tmp_path, tiny_model, Looks(tiny_model, 0.02), 3)
+    assert seen == [False, True, True], "long before the first checkpoint"
+
+
 def test_a_run_that_is_asked_to_stop_saves_its_step(tiny_model, tmp_path):
     class Asked(InProcess):
         async def update(self, batches, step):
