@@ -46,7 +46,7 @@ def test_no_package_index_but_pytorchs() -> None:
 def test_make_help_lists_every_target_and_make_alone_sets_up() -> None:
     text = (REPOSITORY / "Makefile").read_text()
     targets = re.findall(r"^([a-z][a-z0-9-]*):", text, re.MULTILINE)
-    done = subprocess.run(["make", "help"], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=REPOSITORY, check=True, capture_output=True, text=True)
     told = {name: about for name, _, about in (line.partition(" ") for line in done.stdout.splitlines())}
     assert list(told) == targets and targets[0] == "setup"
     assert told["check"].strip() == "lint, format, types, import contracts, unit tests"
