@@ -1,5 +1,6 @@
 """Processes that show no progress: who is ended, and what is said of them."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -81,7 +82,7 @@ def test_stacks_of_a_process_and_of_those_below_it(start, tmp_path):
     process, watch = start("rank-0", 1)
     stacks = watch.log.with_suffix(".stack")
     assert write_stacks(process.pid, str(stacks))
-    assert 'File "<string>", line 10 in <module>' in stacks.read_text()
+    assert re.search(r'File "<string>", line 1[01] in <module>', stacks.read_text()), "asleep, between reports or after them"
 
 
 def test_a_process_that_is_gone_has_no_stacks(start):
