@@ -231,11 +231,14 @@ class RolloutEngine:
             request.changes.append((self.version, made[name]))
 
     async def _report(self) -> None:
-        """Report the tokens that were sampled, until no request is open."""
+        """Report the tokens that were sampled, whenever there are more, until no request is open."""
+        shown = -1
         while self.requests:
             states = self.engine.output_processor.request_states.items()
             self.sampled |= {name: cast("Any", state.detokenizer).num_output_tokens() for name, state in states}
-            report("sampling", "token", sum(self.sampled.values()))
+            if (tokens := sum(self.sampled.values())) > shown:
+                report("sampling", "token", tokens)
+                shown = tokens
             await asyncio.sleep(REPORT_EVERY_S)
         finish()
         self.sampled.clear()

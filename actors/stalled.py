@@ -145,7 +145,9 @@ def write_stacks(pid: int, path: str) -> bool:
     with open(path, "a") as file:
         for child in children(pid):
             try:
-                subprocess.run([spy, "dump", "--pid", str(child)], stdout=file, stderr=file, timeout=WITHIN_S, check=False)
+                subprocess.run(
+                    [spy, "dump", "--nonblocking", "--pid", str(child)], stdout=file, stderr=file, timeout=WITHIN_S, check=False
+                )
             except (OSError, subprocess.TimeoutExpired):
                 break
     return True

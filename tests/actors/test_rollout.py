@@ -2,10 +2,14 @@
 
 import asyncio
 import dataclasses
+import os
+import re
+import signal
 import sys
 
 import numpy as np
 import pytest
+from processes import family
 from ray import cloudpickle
 
 from actors.group import call
@@ -14,6 +18,7 @@ from actors.stalled import Limit
 from tower_rl.batching import assemble
 from tower_rl.models.load import load_tokenizer
 from tower_rl.protocols import DeadlineExceeded
+from tower_rl.status import read, status_path
 
 pytestmark = pytest.mark.ray
 
@@ -84,7 +89,22 @@ async def test_samples_share_what_is_computed_of_their_prompt(spine, tokens, sha
     assert found == shared
 
 
-async def test_a_deadline_names_what_was_waited_for(spine, prompts):
-    hurried = Engines(spine.engines.actors, request_timeout_s=1e-3, start_timeout_s=1)
-    with pytest.raises(DeadlineExceeded, match=r"rollout engine 0, prompt s/\d after 0 s"):
-        await groups_of(hurried, prompts, 2)
+async def test_an_engine_whose_process_stands_still_is_given_up(spine, prompts):
+    """vLLM computes in a process below the actor's, which reports tokens. It goes on afterwards."""
+    log = spine.engines.actors[0].watch.log
+    (core,) = [pid for pid, name in family(read(status_path(log)).pid).items() if "EngineCore" in name]
+    hurried = Engines(spine.engines.actors, request_timeout_s=2, start_timeout_s=1)
+    os.kill(core, signal.SIGSTOP)
+    try:
+        with pytest.raises(DeadlineExceeded) as stopped:
+            await groups_of(hurried, prompts, 2)
+    finally:
+        os.kill(core, signal.SIGCONT)
+    first, heard, *_ = str(stopped.value).splitlines()
+    told = (
+        r"gave up waiting for rollout engine 0, prompt s/\d after 2 s without progress \(rollout.request_timeout_s\); last heard:"
+    )
+    assert re.fullmatch(told, first)
+    assert re.fullmatch(r"  rollout-0: sampling \d+ tokens?, [2-9] s ago; stacks of its threads in \S+", heard)
+    assert "EngineCore" in log.with_suffix(".stack").read_text(), "those of the process below, too"
+    assert len(await groups_of(spine.engines, prompts, 1)) == len(prompts)

@@ -78,7 +78,7 @@ class Progress:
 
     def warning(self, text: str) -> None:
         """One line about what is not as it should be, though the run goes on."""
-        self._line(f"warning: {text}", "bold")
+        self._line(f"warning: {text}", WARNING)
 
     def step(self, row: Mapping[str, Any], total: int) -> None:
         """One line for a step, from its metric row; `total` is the number of steps of the stage."""
