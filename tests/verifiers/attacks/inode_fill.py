@@ -1,4 +1,4 @@
-"""Empty files without end. Ends: timeout."""
+"""Empty files without end; a fast machine has made as many as memory holds before time is up. Ends: timeout or killed."""
 
 import os
 from contextlib import suppress

@@ -23,9 +23,9 @@ SHORT = Limits(wall_s=1.5, memory_mib=256, file_mib=4, tmp_mib=16)
 def test_attack(sandbox: Sandbox, no_traces: None, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     monkeypatch.setenv("HF_TOKEN", "secret")
-    stated = re.search(r"Ends: (\w+)", path.read_text(encoding="utf-8").splitlines()[0])
-    expected = Ended(stated[1]) if stated else Ended.EXIT
-    limits = LIMITS if expected is Ended.EXIT else SHORT
+    stated = re.search(r"Ends: (\w+(?: or \w+)*)", path.read_text(encoding="utf-8").splitlines()[0])
+    expected = [Ended(end) for end in stated[1].split(" or ")] if stated else [Ended.EXIT]
+    limits = SHORT if stated else LIMITS
     if path.stem == "cpu":
         limits = Limits(wall_s=20, cpu_s=1)
     files = {"main.py": path.read_bytes(), "tools.py": (FOLDER / "tools.py").read_bytes()}
@@ -35,8 +35,8 @@ def test_attack(sandbox: Sandbox, no_traces: None, monkeypatch: pytest.MonkeyPat
         result = sandbox.run(files, [PYTHON, "-S", "main.py"], limits=limits)
     finally:
         os.close(inherited)
-    assert result.ended is expected, result
+    assert result.ended in expected, result
     assert result.wall_s < limits.wall_s + 1.0
     assert len(result.stdout) + len(result.stderr) <= limits.output_bytes
-    if expected is Ended.EXIT:
+    if not stated:
         assert (result.exit_code, result.stdout) == (0, b"held\n"), result
