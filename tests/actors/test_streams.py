@@ -47,7 +47,7 @@ def train(path, folder, model, attempt, *overrides):
     rows = streamed(config, stage, recipe.parts(config.data), model, folder.data)
     how = Streaming(120.0, {name: corpus.max_rejects for name, corpus in config.data.corpora.items()})
     settings = Settings(model, "float32", config.policy, stage, 0, how, folder, attempt, folder.path / "logs", 1)
-    fit(settings, gpus=False, start_timeout_s=120, rows=rows)
+    fit(settings, gpus=False, start_timeout_s=120, tell=print, rows=rows)
     return read(folder.metrics), read(folder.validation)
 
 

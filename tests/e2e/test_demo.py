@@ -1,6 +1,7 @@
 """The packaged model of 135M parameters, converted once: its tokenizer, its answers, and two steps of the demo."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def test_the_demo_trains(folder, cache, tmp_path):
     overrides = [f"run.dir={tmp_path / 'run'}", f"model.cache={cache}", "rollout.prompts_per_step=4"]
     overrides += ["stages.0.steps=2", "evaluation.prompts=3", "evaluation.samples=2"]
     command = [sys.executable, "-m", "tower_rl.run", "configs/demo.yaml", *overrides]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    env = os.environ | {"VLLM_LOGGING_LEVEL": "INFO"}  # verl sets another where it is imported
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stdout + result.stderr
     stage = tmp_path / "run" / "stages" / "0-rlvr"
     rows = read(stage / "metrics.jsonl")
