@@ -30,7 +30,7 @@ def connect(cluster: Cluster, cpus_needed: int) -> Iterator[str]:
         RunError: if there is no Ray at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Ray's workers give way to all others (niceness 15): beside two busy loops a step took six times as long as alone.
+    # Workers of Ray give way to all others (niceness 15): beside two busy threads a step took five times as long as alone.
     os.environ.setdefault("RAY_worker_niceness", "0")
     for noisy in ("ray.data", "ray.train"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
