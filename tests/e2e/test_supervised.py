@@ -18,8 +18,8 @@ from tower_rl.reporting.metrics import read
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STEPS, SAVE, VALIDATE = 18, 3, 8
-TOKENS = 8192
-"""Of a step: about a second, so that a run does not end before it is interrupted."""
+TOKENS = 20_480
+"""Of a step: more than a second, so that a run does not end before it is interrupted, which takes seconds."""
 PAIR_STEPS = 10
 PAIR = ("policy.workers=2", "policy.lora={rank: 4, alpha: 8}", "policy.learning_rate=0.02")
 DEADLINE = 400
