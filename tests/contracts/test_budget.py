@@ -12,7 +12,7 @@ from budget import Load, part_of, slow_processor
 CALM = "import budget\nbudget.slow_processor = lambda *_: ''\nbudget.SHARE_OF_OTHERS = 1000\n"
 LOADED = "import budget\nbudget.slow_processor = lambda *_: ''\nbudget.SHARE_OF_OTHERS = -1\n"
 SLOW = "import budget\nbudget.slow_processor = lambda *_: 'an abacus'\nbudget.SHARE_OF_OTHERS = 1000\n"
-LIMITS = "budget.LONGEST, budget.BUDGETS = 1.0, {'unit': 2.4, 'alone': 2.4, 'slow': 1.2}\n"
+LIMITS = "budget.SLACK, budget.LONGEST, budget.BUDGETS = 1.0, 1.0, {'unit': 2.4, 'alone': 2.4, 'slow': 1.2}\n"
 MARKERS = "[pytest]\nmarkers =\n  ray: with actors\n  slow: for minutes\n"
 HEAD = "import time\nimport pytest\n"
 QUICK = "def test_quick():\n    time.sleep(0.1)\n"
