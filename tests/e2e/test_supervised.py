@@ -18,7 +18,7 @@ from tower_rl.reporting.metrics import read
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STEPS, SAVE, VALIDATE = 18, 3, 8
-TOKENS = 20_480
+TOKENS = 16_384
 """Of a step: more than a second, so that a run does not end before it is interrupted, which takes seconds."""
 PAIR_STEPS = 10
 PAIR = ("policy.workers=2", "policy.lora={rank: 4, alpha: 8}", "policy.learning_rate=0.02")
