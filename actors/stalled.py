@@ -103,19 +103,19 @@ def ending_stalled(watches: Sequence[Watch], limit: Limit, tell: Callable[[str],
     for watch in watches:
         status_path(watch.log).unlink(missing_ok=True)  # of those that ran before
     seen: list[DeadlineExceeded] = []
-    since = 0.0
+    ended: set[int] = set()
 
     def look() -> None:
-        nonlocal since
-        moved = max([since, *(watch.moved() for watch in watches)])
+        moved = max(watch.moved() for watch in watches)
+        if any(watch.report is not None and watch.report.pid in ended for watch in watches):
+            return  # the one that takes its place has not begun yet
         if 0 < moved < time.monotonic() - limit.seconds:
             seen.append(limit.gave_up(", ".join(watch.name for watch in watches), stalled(watches)))
             first, silent, *_ = str(seen[-1]).splitlines()
             tell(f"{first}{silent.removeprefix(' ')}; it is ended")
             slowest = min(watches, key=Watch.moved)
-            if slowest.report is not None:
-                on_its_node(slowest.report, send_signal, signal.SIGKILL)
-            since = time.monotonic()
+            if slowest.report is not None and on_its_node(slowest.report, send_signal, signal.SIGKILL):
+                ended.add(slowest.report.pid)
 
     with repeating(READ_EVERY_S, look):
         yield seen
