@@ -119,22 +119,31 @@ SPIN = "import time\nwhile time.process_time() < {}: pass\n"
 ORPHAN = "import os, subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {!r}], start_new_session=True)\n"
 
 
+def looks_until(load: Load, more: float) -> None:
+    """Looks at our processes until so many seconds more were ours."""
+    before, deadline = load.ours(), time.monotonic() + 60
+    while load.ours() - before < more:
+        assert time.monotonic() < deadline, "not seen"
+        time.sleep(0.05)
+        load.look()
+
+
 def test_what_our_processes_take_is_ours() -> None:
-    """Those that were waited for between two looks, that were killed, and that live on without their parent."""
-    load = Load(interval=0.05)
-    before = load.ours()
+    """Of those that were waited for between two looks, that were killed, and that live on without their parent."""
+    load = Load(interval=3600)
     subprocess.run([sys.executable, "-c", SPIN.format(0.5)], check=True, timeout=60)
-    killed = subprocess.Popen([sys.executable, "-c", SPIN.format(60)])
-    time.sleep(1)
+    load.look()
+    assert load.ours() - load.began[2] > 0.45
+    killed = subprocess.Popen([sys.executable, "-c", SPIN.format(600)])
+    looks_until(load, 0.5)
     killed.kill()
     killed.wait()
-    parent = f"{ORPHAN.format(SPIN.format(0.5))}import time\ntime.sleep(0.5)\n"
-    subprocess.run([sys.executable, "-c", parent], check=True, timeout=60)
-    deadline = time.monotonic() + 30
-    while load.ours() - before < 1.2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    load.look()
+    assert load.ours() - load.began[2] > 0.95, "it is not forgotten"
+    with subprocess.Popen([sys.executable, "-c", f"{ORPHAN.format(SPIN.format(3.0))}import time\ntime.sleep(1)\n"]):
+        looks_until(load, 0.2)
+    looks_until(load, 0.5)
     load.others()
-    assert load.ours() - before > 1.2
 
 
 def test_what_other_processes_take_is_theirs() -> None:
