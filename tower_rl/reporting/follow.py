@@ -1,11 +1,11 @@
 """Rows of a log that another process writes, as they come."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tower_rl.reporting.metrics import Row, read
+from tower_rl.together import repeating
 
 _INTERVAL_S = 0.5
 
@@ -13,28 +13,22 @@ _INTERVAL_S = 0.5
 @contextmanager
 def following(path: Path, show: Callable[[Row], None]) -> Iterator[None]:
     """Calls `show` with each row that is added to a log while the context lasts; steps that are done again are shown again."""
-    end = threading.Event()
     # looked at here and not in the thread: what is written from now on is new, whenever the thread begins
-    known, before = _identity(path), len(read(path, superseded=True))
-    thread = threading.Thread(target=_follow, args=(path, show, end, known, before), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join()
+    known, last = _identity(path), len(read(path, superseded=True))
 
-
-def _follow(path: Path, show: Callable[[Row], None], end: threading.Event, known: tuple[int, int], last: int) -> None:
-    while True:
-        over = end.wait(_INTERVAL_S)
+    def look() -> None:
+        nonlocal known, last
         if (now := _identity(path)) != known:
             known, rows = now, read(path, superseded=True)
             for row in rows[last:]:
                 show(row)
             last = len(rows)
-        if over:
-            return
+
+    try:
+        with repeating(_INTERVAL_S, look):
+            yield
+    finally:
+        look()
 
 
 def _identity(path: Path) -> tuple[int, int]:
